@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.vector_forms import Ranges
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.adopt.gate import adopt_model
+    from seatrial_export.decoding import ctc_greedy_decode, greedy_decode
     from seatrial_export.export import export_pipeline
     from seatrial_export.hub.from_pretrained import from_pretrained
     from seatrial_export.load_pipeline import load_pipeline
@@ -131,6 +132,7 @@ HOMES = {
     "seatrial_contracts.vector_forms": ("Ranges",),
     "seatrial_export.adopt.adoption": ("Adoption",),
     "seatrial_export.adopt.gate": ("adopt_model",),
+    "seatrial_export.decoding": ("ctc_greedy_decode", "greedy_decode"),
     "seatrial_export.export": ("export_pipeline",),
     "seatrial_export.hub.from_pretrained": ("from_pretrained",),
     "seatrial_export.load_pipeline": ("load_pipeline",),
@@ -208,8 +210,10 @@ __all__ = [
     "adopt_model",
     "compare_outputs",
     "contract_from_rows",
+    "ctc_greedy_decode",
     "export_pipeline",
     "from_pretrained",
+    "greedy_decode",
     "load_pipeline",
     "open_bundle",
     "read_rows",

@@ -35,6 +35,7 @@ from seatrial_contracts.kinds.raw_tensor import RawTensor
 from seatrial_contracts.options import MAX_OPTIONS, OptionField
 from seatrial_contracts.records import SEPARATOR, Record, record_of, schema_of
 from seatrial_contracts.row import Row
+from seatrial_contracts.state import graph_answer
 
 LONGEST_NAME = 128
 NAME_WANT = (
@@ -92,8 +93,9 @@ class ContractFields(PlainValue):
                 raise DeclarationError(f"{role} '{name}', {error}") from None
         self._check_about()
         self._check_sizes()
+        self._check_state()
         names = [spec.name for spec in self.tensors]
-        names += [tensor.name for tensor in self.answer_tensors]
+        names += [each.name for each in self.answer_tensors if each.name not in self.state]
         sent = [raw.name for field in self.inputs for raw in field.raw_tensors]
         try:
             _ = self.record
@@ -132,6 +134,18 @@ class ContractFields(PlainValue):
                 field.kind.check_about(kind)
             except DeclarationError as error:
                 raise DeclarationError(f"{where}, {error}") from None
+
+    def _check_state(self) -> None:
+        """Raise `DeclarationError` where a field comes out as something else than went in."""
+        given = {field.name: field.kind for field in self.inputs}
+        for field in self.outputs:
+            kind = given.get(field.name, field.kind)
+            if type(kind) is not type(field.kind) or kind.datatype != field.kind.datatype:
+                raise DeclarationError(
+                    f"output '{field.name}'",
+                    f"the name of an input, {kind.name} of {kind.datatype}",
+                    f"{kind.name} of {kind.datatype} too, as a state has it, or a name of its own",
+                )
 
     def _check_sizes(self) -> None:
         """Raise `DeclarationError` where one name stands for sizes between other ends."""
@@ -185,6 +199,17 @@ class ContractFields(PlainValue):
         return tuple(
             tensor for field in self.outputs for tensor in field.kind.answer_tensors(field.name)
         )
+
+    @cached_property
+    def state(self) -> frozenset[str]:
+        """Fields that go in and come out under one name."""
+        given = {field.name for field in self.inputs}
+        return frozenset(field.name for field in self.outputs if field.name in given)
+
+    @cached_property
+    def graph_answers(self) -> Mapping[str, str]:
+        """Name of each answer tensor -> what the graph calls it."""
+        return {each.name: graph_answer(each.name, self.state) for each in self.answer_tensors}
 
     @cached_property
     def tensor_names(self) -> Mapping[str, tuple[str, ...]]:

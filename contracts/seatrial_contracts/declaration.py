@@ -50,11 +50,6 @@ def contract_from_rows(
     Raises `DeclarationError` naming the field to mend.
     """
     rows, answers = _read(inputs, "input"), _read(outputs, "output")
-    both = {field.name for field in rows} & {field.name for field in answers}
-    if both:
-        raise DeclarationError(
-            f"{outputs.__name__}.{min(both)}", "the name of an input", "a name of its own"
-        )
     return Contract(
         inputs=tuple(rows),
         outputs=tuple(OutputField(name=field.name, kind=field.kind) for field in answers),

@@ -102,8 +102,11 @@ class DriftFeatures:
             (field.name, field.features(files, front.stages[field.name]))
             for field in contract.inputs
         ]
+        # A state is looked at once, where it goes in.
         self._outputs = [
-            (field.name, field.kind.features(field.name, files, None)) for field in contract.outputs
+            (field.name, field.kind.features(field.name, files, None))
+            for field in contract.outputs
+            if field.name not in contract.state
         ]
         self._tensors = contract.tensor_names
         self._kinds: dict[str, Kind] = {field.name: field.kind for field in contract.inputs}

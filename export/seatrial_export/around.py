@@ -24,13 +24,17 @@ class Around(nn.Module):
         """What the model takes for these arguments."""
         return arguments
 
+    def called(self, arguments: Sequence[Tensor]) -> Any:
+        """The model's answer to what it takes."""
+        return self.model(*arguments)
+
     def given(self, name: str, tensor: Tensor) -> Tensor:
         """What becomes of this output of the model. Subclasses have it."""
         raise NotImplementedError(f"output '{name}': this is a bug in seatrial")
 
     def forward(self, *arguments: Tensor) -> Any:
         """The model's own arguments, and its answer."""
-        answer = self.model(*self.taken(arguments))
+        answer = self.called(self.taken(arguments))
         if isinstance(answer, Tensor):
             return self.given(self._outputs[0], answer)
         if isinstance(answer, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seatrial_contracts.calibration import Calibration
-from seatrial_contracts.element_types import DTYPES
+from seatrial_contracts.element_types import DECLARED_DATATYPES, DTYPES, FLOATS
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.host_stage import EncodedRow, collate
 from seatrial_contracts.kinds.kind import Array, TensorSpec
@@ -22,6 +23,16 @@ from seatrial_contracts.sample import RawRow
 from seatrial_export.bfloat16_edges import edged
 from seatrial_export.declaration import SHAPE_ROWS, ModelDeclaration, specs_seen
 from seatrial_export.judge import Judge
+from seatrial_export.precision import (
+    as_given,
+    cast,
+    computes_in,
+    is_double,
+    name_of,
+    narrow_weights,
+    raised,
+)
+from seatrial_export.programs.modules import from_program
 from seatrial_export.temperature import fit_temperatures, tempered
 from seatrial_export.wrappers import unwrapped
 
@@ -60,6 +71,7 @@ class Pipeline(ModelDeclaration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "model", from_program(self.model, "pipeline model"))
         for role, module in (("model", self.model), ("prepare", self.prepare)):
             if not isinstance(module, nn.Module) and (role == "model" or module is not None):
                 raise DeclarationError(
@@ -67,6 +79,7 @@ class Pipeline(ModelDeclaration):
                 )
             if module is not None:
                 object.__setattr__(self, role, unwrapped(module, f"pipeline {role}"))
+        object.__setattr__(self, "model", raised(self.model, "pipeline model"))
 
     @property
     def origin(self) -> Origin:
@@ -95,18 +108,73 @@ class Pipeline(ModelDeclaration):
     def sealed_model(self) -> nn.Module:
         """What becomes the graph: the model, with its temperatures once they are fitted.
 
-        Its edges are float32 where the model's are bfloat16.
+        Its edges are float32 where the model's are bfloat16. What it computes in 16 bits is
+        computed in float32.
         """
+        return self._sealed(self.model, self.precision)
+
+    @cached_property
+    def traced_model(self) -> nn.Module:
+        """What is traced: the same, or in float32 what `sealed_model` computes in float64."""
+        if not self.is_lowered:
+            return self.sealed_model
+        return self._sealed(copy.deepcopy(self.model).float(), torch.float32)
+
+    def _sealed(self, model: nn.Module, precision: torch.dtype | None) -> nn.Module:
         outputs = [tensor.name for tensor in self.contract.answer_tensors]
-        model = (
-            tempered(self.model, self.arguments, outputs, self.calibrations)
-            if self.calibrations
-            else self.model
-        )
+        if precision is not None:
+            model = cast(model, self.arguments, outputs, precision, self._answer_types)
+        if self.calibrations:
+            model = tempered(model, self.arguments, outputs, self.calibrations)
         gives = {
             tensor.name for tensor in self.contract.answer_tensors if tensor.datatype == "BF16"
         }
         return edged(model, self.arguments, outputs, self.bfloat16_arguments, gives)
+
+    @cached_property
+    def narrow(self) -> str:
+        """The type of 16 bits that the model has or computes in, where that is raised to float32.
+
+        Empty where there is none. A model without such weights is called once to see.
+        """
+        weights = narrow_weights(as_given(self.model))
+        if weights:
+            return name_of(weights[0].dtype)
+        feeds = self.batch(self.encoded_golden[:1])
+        return computes_in(
+            self.model,
+            [
+                feeds[name].to(torch.bfloat16) if name in self.bfloat16_arguments else feeds[name]
+                for name in self.arguments
+            ],
+        )
+
+    @cached_property
+    def precision(self) -> torch.dtype | None:
+        """The type that the model computes in, where that is not the contract's own.
+
+        None where nothing needs a cast.
+        """
+        if self.narrow:
+            return torch.float32
+        return torch.float64 if is_double(self.model) else None
+
+    @cached_property
+    def is_lowered(self) -> bool:
+        """Is a model of float64 traced in float32, as its contract has no float64?"""
+        doubles = [spec.name for spec in self.specs if spec.dtype == "float64"]
+        doubles += [t.name for t in self.contract.answer_tensors if t.datatype == "FP64"]
+        return self.precision is torch.float64 and not doubles
+
+    @cached_property
+    def _answer_types(self) -> Mapping[str, torch.dtype]:
+        """The types of the answers, as the answer class declares them."""
+        named = {datatype: dtype for dtype, datatype in DECLARED_DATATYPES.items()}
+        return {
+            tensor.name: getattr(torch, named[tensor.datatype])
+            for tensor in self.contract.answer_tensors
+            if tensor.datatype in FLOATS
+        }
 
     @cached_property
     def bfloat16_arguments(self) -> frozenset[str]:
@@ -253,15 +321,20 @@ class Pipeline(ModelDeclaration):
             )
         return tuple(taken)
 
-    def call(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def call(
+        self, feeds: Mapping[str, Tensor], model: nn.Module | None = None
+    ) -> dict[str, Tensor]:
         """The model on its arguments, without gradients, in whatever mode it is; outputs by name.
+
+        `model` is the sealed one, unless another form of it is given.
 
         Raises `DeclarationError` where they are not what the answer class declares.
         """
         with torch.no_grad():
             # Which forward may change.
-            answer = self.sealed_model(*(feeds[name].clone() for name in self.arguments))
-        outputs = self._by_name(answer)
+            asked = self.sealed_model if model is None else model
+            answer = asked(*(feeds[name].clone() for name in self.arguments))
+        outputs = self.by_name(answer)
         rows = len(next(iter(feeds.values())))
         for spec in self.contract.answer_tensors:
             value, want = outputs[spec.name], (rows, *spec.shape)
@@ -286,7 +359,8 @@ class Pipeline(ModelDeclaration):
                 )
         return outputs
 
-    def _by_name(self, answer: Any) -> dict[str, Tensor]:
+    def by_name(self, answer: Any) -> dict[str, Tensor]:
+        """What the model answered, by the names of the outputs. Raises `DeclarationError`."""
         names = [tensor.name for tensor in self.contract.answer_tensors]
         values = (answer,) if isinstance(answer, Tensor) else answer
         if isinstance(values, dict) and set(values) == set(names):

@@ -5,11 +5,12 @@ Others are refused by name.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-import torch
-from torch import fx, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel
 
 from seatrial_contracts.errors import DeclarationError
@@ -26,27 +27,18 @@ MEND_QUANTIZED = (
 def unwrapped(module: nn.Module, where: str) -> nn.Module:
     """The module inside of `torch.compile`, `DataParallel`, averaged weights and PEFT's adapters.
 
-    An adapter's own layers stay in the module. Raises `DeclarationError` for a module that has no
-    Python code left to trace (TorchScript, or one that torch.export made), for quantised layers,
-    and for a wrapper of PEFT's that adds to the input.
+    Weights that parametrizations make are made once. An adapter's own layers stay in the module. Raises `DeclarationError` for quantised layers, and
+    for a wrapper of PEFT's that adds to the input.
     """
     while True:
-        compiled: Any = getattr(module, "_orig_mod", None)
-        if isinstance(compiled, nn.Module):
-            module = compiled
-        elif isinstance(module, WRAPPED):
-            module = module.module
+        inner = inside(module)
+        if inner is not None:
+            module = inner
         elif _is_of(module, "peft", "PeftModel", "PeftMixedModel"):
             module = _adapted(module, where)
         else:
             break
-    want = "the nn.Module that it was made of: the gate traces its Python code itself"
-    if isinstance(module, torch.jit.ScriptModule):
-        raise DeclarationError(
-            where, "a TorchScript module (torch.jit.script or torch.jit.trace)", want
-        )
-    if isinstance(module, fx.GraphModule) and hasattr(module, "_guards_fn"):
-        raise DeclarationError(where, "a module that torch.export made", want)
+    module = baked(unwrapped_within(module))
     for path, child in module.named_modules():
         if type(child).__module__.startswith(QUANTIZED):
             kind = f"{type(child).__module__.partition('.modules')[0]}.{type(child).__name__}"
@@ -57,6 +49,53 @@ def unwrapped(module: nn.Module, where: str) -> nn.Module:
                 MEND_QUANTIZED,
             )
     return module
+
+
+def inside(module: nn.Module) -> nn.Module | None:
+    """The module that `torch.compile`, `DataParallel` or averaged weights wrap; else None."""
+    compiled: Any = getattr(module, "_orig_mod", None)
+    if isinstance(compiled, nn.Module):
+        return compiled
+    return module.module if isinstance(module, WRAPPED) else None
+
+
+def unwrapped_within(module: nn.Module) -> nn.Module:
+    """The module without such wrappers of its parts: a copy that shares its weights.
+
+    The module itself where it has none, or has no copy.
+    """
+    parts: dict[int, Any] = {}
+    for part in module.modules():
+        inner = inside(part)
+        while inner is not None and inside(inner) is not None:
+            inner = inside(inner)
+        if inner is not None:
+            parts[id(part)] = inner
+    if not parts:
+        return module
+    kept = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    try:
+        return copy.deepcopy(module, kept | parts)
+    except Exception:  # some modules have no copy: locks, files, tensors with gradients
+        return module
+
+
+def baked(module: nn.Module) -> nn.Module:
+    """The module with the weights that its parametrizations make: a copy, computed once.
+
+    The module itself where it has none, is in training mode, or has no copy.
+    """
+    parts = [part for part in module.modules() if parametrize.is_parametrized(part)]
+    if not parts or any(part.training for part in module.modules()):
+        return module
+    try:
+        made = copy.deepcopy(module)
+        for part in list(made.modules()):
+            for name in list(getattr(part, "parametrizations", {})):
+                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+    except Exception:  # a parametrization may raise anything; the graph computes it then
+        return module
+    return made
 
 
 def _adapted(module: Any, where: str) -> nn.Module:

@@ -405,7 +405,7 @@ def test_missing_values_and_unknown_words_have_codes_of_their_own() -> None:
         (lambda: {"x": st.Tensor[np.float32, 5:3]}, "sizes above 0"),
         (lambda: {"x": Annotated[str, st.Label("a", "b")]}, "can be an input"),
         (lambda: {"model_dump": float}, "Pydantic's own names"),
-        (lambda: {"value": float}, "the name of an input"),
+        (lambda: {"value": int}, "the name of an input"),
     ],
 )
 def test_a_row_class_that_cannot_be_used_is_refused_by_field(declare: Any, words_: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seatrial.adopt_folder import PREFIX, adopt_folder
+from seatrial.adopt_program import TORCH_SUFFIXES, adopt_program
 from seatrial.budget import promised
 from seatrial.row_argument import read_rows
 from seatrial.sealing import gate_progress, sealing_options, show_sealed
@@ -134,6 +135,12 @@ def command(
         )  # fmt: skip
         return
     check_asked(asked)
+    if Path(model).suffix in TORCH_SUFFIXES:
+        adopt_program(
+            Path(model), asked, asked["name"] or name_of(model), out=out, since=since,
+            allow_breaking=allow_breaking, fastest=budget, as_json=as_json,
+        )  # fmt: skip
+        return
     from seatrial_contracts.bundle import open_bundle
 
     try:

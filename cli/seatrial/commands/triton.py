@@ -118,6 +118,9 @@ def said_otherwise(contract: Contract) -> Iterator[str]:
             yield f"output '{output.name}' comes as the graph's tensors: {names}"
         else:
             yield f"output '{output.name}' is left out, as no tensor of the graph holds it"
+    for name, made in contract.graph_answers.items():
+        if name != made:
+            yield f"output '{name}' is called '{made}'"
     narrow = [raw.name for raw in contract.raw_tensors.values() if raw.datatype == "BF16"]
     narrow += [tensor.name for tensor in contract.answer_tensors if tensor.datatype == "BF16"]
     if narrow:

@@ -120,6 +120,7 @@ class Fitting:
     def fitted(self) -> Fitted:
         """The graph with what stands before and behind it. Raises `Misfit`."""
         specs, outputs = self._declared.specs, promised_by(self._declared.contract)
+        gives = self._declared.contract.graph_answers
         fed = Inputs(self._editor.takes, self._declared.contract, specs, self._renamed).matched()
         for port, parts, zeros in fed:
             value = (
@@ -137,7 +138,10 @@ class Fitting:
                 (spec.name, element_type(spec.dtype), (batch, *self._sizes[spec.name]))
                 for spec in specs
             ],
-            [(field.name, element_type(field.dtype), shape_of(field, batch)) for field in outputs],
+            [
+                (gives[field.name], element_type(field.dtype), shape_of(field, batch))
+                for field in outputs
+            ],
         )
         theirs = [port for port in self._editor.gives if port.name not in self._editor.tree_labels]
         labels = match_labels(theirs, given)
@@ -244,7 +248,8 @@ class Fitting:
         if operator is not None:
             attributes: dict[str, Any] = {"axis": len(shape)} if operator == "Softmax" else {}
             value = self._editor.behind(operator, [value], **attributes)
-        self._editor.behind("Identity", [value], output=field.name)
+        output = self._declared.contract.graph_answers[field.name]
+        self._editor.behind("Identity", [value], output=output)
 
 
 def sizes_between(spec: TensorSpec, theirs: Sequence[Dim]) -> tuple[Dim, ...]:

@@ -26,6 +26,11 @@ MEND_NARROW = (
     "model.float(); speed is a variant's: variants=['fp16'] or ['int8_per_token']"
 )
 
+MEND_DOUBLE = (
+    "onnxruntime has some operators in float32 alone: where the contract has no field of float64, "
+    "a model of float64 is sealed in float32"
+)
+
 
 class Told(NamedTuple):
     """What such arithmetic adds to a message (empty where there is none), and the mend."""
@@ -41,6 +46,8 @@ def told(candidate: Candidate, mend: str) -> Told:
         found = lines_of(programs, partial(_computes_in, name))
         if found:
             return Told(f"; the model computes in {name}: {found}", MEND_NARROW)
+    if lines_of(programs, partial(_computes_in, "float64")):
+        return Told("; the model computes in float64", MEND_DOUBLE)
     found = lines_of(programs, _inexact)
     cause = (
         "; whole numbers are exact in PyTorch, in onnxruntime only within 2**24 (division) or "

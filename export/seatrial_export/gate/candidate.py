@@ -97,6 +97,10 @@ class Candidate(ABC):
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
         """The reference's answers to any raw rows, each row alone, without the batch."""
 
+    def answer_as_traced(self, row: RawRow) -> dict[str, Array] | None:
+        """What the training side answers in the graph's own precision; None where that is one."""
+        return None
+
     @cached_property
     def golden(self) -> Golden:
         """The golden rows in a client's form, with answers and refusals.

@@ -171,6 +171,9 @@ class Asking:
             return found
         if is_rounding(self._candidate, drawn.row, want, alone, tolerance):
             return f"{drawn.where}: rounding, error {found.worst_error:.1e}"
+        traced = None if drawn.named else self._candidate.answer_as_traced(drawn.row)
+        if traced is not None and self._beside(scales, traced, alone, tolerance).passed:
+            return f"{drawn.where}: float64 holds what float32 does not"
         departed = str(found).removeprefix("sample 0, ")
         cause = (
             f"onnxruntime departs from {self._who} where no golden row looks, {drawn.where}: "

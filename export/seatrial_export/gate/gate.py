@@ -12,6 +12,7 @@ from seatrial_export.gate.judged import check_judge
 from seatrial_export.gate.lint import lint
 from seatrial_export.gate.lookup import look_up_categories
 from seatrial_export.gate.parity import check_golden
+from seatrial_export.gate.precision import note_precision
 from seatrial_export.gate.run_steps import Progress, Step, run_steps, silent
 from seatrial_export.gate.sizes import check_sizes
 from seatrial_export.gate.state import check_fresh_copy, check_state
@@ -34,6 +35,7 @@ FRESH, SURROUNDINGS = "fresh process", "surroundings"
 STEPS: tuple[Step[TorchCandidate], ...] = (
     ("arguments", check_arguments),
     ("training mode", check_flags),
+    ("precision", note_precision),
     ("temperature", fit_temperature),
     ("two runs", check_two_runs),
     ("state", check_state),

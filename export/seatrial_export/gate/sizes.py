@@ -168,7 +168,7 @@ def departure(
     """
     sizes = sizes_of(feeds)
     try:
-        got = session.run(
+        got = session.answer(
             {name: _strings(candidate, name, value.numpy()) for name, value in feeds.items()}
         )
     except Exception as error:  # onnxruntime's own kinds

@@ -31,6 +31,7 @@ ROW_KNOWN = (
     "encoded_golden",
     "encoded_held_out",
     "arguments",
+    "narrow",
     "prepare_inputs",
     "prepared_specs",
     "specs",
@@ -90,6 +91,7 @@ def twin(candidate: TorchCandidate) -> Pipeline | None:
     if candidate.pristine is None:
         return None
     model, prepare = candidate.pristine
+    _ = candidate.pipeline.narrow  # a copy is not called to see
     pipeline = replace(candidate.pipeline, model=copied(model), prepare=prepare and copied(prepare))
     vars(pipeline).update(
         {name: value for name, value in vars(candidate.pipeline).items() if name in ROW_KNOWN}

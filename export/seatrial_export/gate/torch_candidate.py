@@ -163,10 +163,10 @@ class TorchCandidate(Candidate):
             else [tensor.name for tensor in pipeline.contract.answer_tensors]
         )
         return Graph(
-            module=pipeline.sealed_model,
+            module=pipeline.traced_model,
             feeds=self.feeds,
             specs=ordered,
-            outputs=outputs,
+            outputs=[pipeline.contract.graph_answers.get(name, name) for name in outputs],
             batched=True,
             sizes=dict(pipeline.contract.sizes),
         )
@@ -174,6 +174,14 @@ class TorchCandidate(Candidate):
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
         """What the training side answers, each row alone."""
         return self.pipeline.answer(rows)
+
+    def answer_as_traced(self, row: RawRow) -> dict[str, Array] | None:
+        """See `Candidate`: a model of float64 may be traced in float32."""
+        pipeline = self.pipeline
+        if not pipeline.is_lowered:
+            return None
+        made = pipeline.call(pipeline.batch([pipeline.encode_row(row)]), pipeline.traced_model)
+        return {name: value[0].numpy() for name, value in made.items()}
 
     @cached_property
     def prepare(self) -> Graph | None:

@@ -22,6 +22,7 @@ from seatrial_export.gate.recurrent import check_recurrent, open_time
 from seatrial_export.gate.scalar_first import cast_scalar_first
 from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.graphs.exporter_messages import first_lines, quiet, user_line
+from seatrial_export.programs.modules import fixed_sizes
 
 Sizes = tuple[dict[int, Any], ...]
 MEND_BRANCH = (
@@ -56,8 +57,22 @@ MEND_CDIST = (
 
 
 def check_arguments(candidate: TorchCandidate) -> None:
-    """`model.forward` takes the contract's tensors."""
-    _ = candidate.pipeline.arguments
+    """`model.forward` takes the contract's tensors, at the sizes that the contract leaves open."""
+    pipeline = candidate.pipeline
+    fixed = fixed_sizes(pipeline.model)
+    specs = {spec.name: spec for spec in pipeline.specs}
+    for name, sizes in zip(pipeline.arguments, fixed.values(), strict=False):
+        wanted = (None, *(None if isinstance(dim, str) else dim for dim in specs[name].dims))
+        for axis, (size, want) in enumerate(zip(sizes, wanted, strict=False)):
+            if size is not None and size != want:
+                what = "the batch" if axis == 0 else f"side {axis}"
+                raise GateError(
+                    "arguments",
+                    f"the program takes '{name}' of {size} alone for {what}, and the contract "
+                    f"{'any number' if want is None else want}",
+                    "export the program with open sizes: torch.export.export(model, arguments, "
+                    f"dynamic_shapes=({{{axis}: torch.export.Dim.DYNAMIC}},))",
+                )
 
 
 def check_torch_export(candidate: TorchCandidate) -> None:

@@ -23,7 +23,9 @@ def check_flags(candidate: TorchCandidate) -> None:
     """
     for name, module in modules(candidate.pipeline):
         left = [
-            f"{name}.{path}".rstrip(".") for path, child in module.named_modules() if child.training
+            f"{name}.{path}".rstrip(".")
+            for path, child in module.named_modules()
+            if getattr(child, "training", False)  # a frozen TorchScript has no mode
         ]
         if left:
             shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")

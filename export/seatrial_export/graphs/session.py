@@ -13,6 +13,7 @@ import onnxruntime as ort
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import EncodedRow, collate, in_batches, shape_key
 from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.state import answer_names
 from seatrial_export.graphs.weights import sealed_form
 
 Outputs = dict[str, Array]
@@ -53,10 +54,18 @@ class Session:
                 "use operations that onnxruntime has at this opset",
             ) from error
         self.outputs = [node.name for node in self._session.get_outputs()]
+        takes = {node.name for node in self._session.get_inputs()}
+        self.answers = answer_names(self.outputs, takes)
+        """What the outputs of a bundle's graph are called where they are answers."""
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:
         """Arrays in, arrays out, by name; what onnxruntime raises passes."""
         return dict(zip(self.outputs, self._session.run(self.outputs, dict(feeds)), strict=True))
+
+
+    def answer(self, feeds: Mapping[str, Array]) -> Outputs:
+        """The same of a bundle's graph: its answers by their own names."""
+        return dict(zip(self.answers, self._session.run(self.outputs, dict(feeds)), strict=True))
 
 
 class Model:
@@ -72,7 +81,7 @@ class Model:
 
     def run(self, rows: Sequence[EncodedRow]) -> list[Outputs]:
         """Prepared rows of like shape in one batch; one mapping for each row."""
-        outputs = self.session.run(collate(self.specs, rows))
+        outputs = self.session.answer(collate(self.specs, rows))
         for name, array in outputs.items():
             if array.shape[:1] != (len(rows),):
                 cause = f"output '{name}' has shape {list(array.shape)} for {len(rows)} rows"

@@ -54,6 +54,7 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> None:
     from transformers import CONFIG_MAPPING
 
     if not config:
+        check_adapter(folder)
         raise fault(folder, "no config.json", "a folder of save_pretrained, whole", MEND_DOWNLOAD)
     check_code(folder, "config.json", config)
     model_type = config.get("model_type")
@@ -63,6 +64,21 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> None:
             f"a type that transformers {transformers.__version__} has",
             "install the release that has it, or write a pipeline around your own module",
         )  # fmt: skip
+
+
+def check_adapter(folder: Path) -> None:
+    """Raise `DeclarationError` for a folder of PEFT's, which holds no model."""
+    adapter = read_json(folder, "adapter_config.json")
+    if not adapter:
+        return
+    base = str(adapter.get("base_model_name_or_path") or "one that it does not name")[-80:]
+    kind = str(adapter.get("peft_type") or "unknown kind")[:40]
+    raise fault(
+        folder, f"an adapter of PEFT's ({kind}) for the model {base!r}",
+        "a model, whole",
+        "merge it once: PeftModel.from_pretrained(BASE, FOLDER).merge_and_unload()"
+        ".save_pretrained(OTHER_FOLDER), and adopt that folder",
+    )  # fmt: skip
 
 
 def check_code(folder: Path, name: str, config: Mapping[str, Any]) -> None:

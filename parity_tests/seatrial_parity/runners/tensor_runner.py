@@ -57,11 +57,9 @@ class TensorRunner(ABC):
         contract = bundle.contract
         self._bundle, self._contract = bundle, contract
         self.options = contract.whole_options if self.client_terms else {}
-        self.outputs = (
-            [*contract.client_tensors]
-            if self.client_terms
-            else [tensor.name for tensor in contract.answer_tensors]
-        )
+        graph_answers = {} if self.client_terms else contract.graph_answers
+        self._answers = {made: name for name, made in graph_answers.items()}
+        self.outputs = [*contract.client_tensors] if self.client_terms else [*self._answers]
 
     def __enter__(self) -> Self:
         digest, self.variant = self.served()
@@ -100,7 +98,8 @@ class TensorRunner(ABC):
             else any(None in each.shape for each in self._contract.answer_tensors)
         )
         for places in batches(self._contract, rows, 1 if alone else batch_rows):
-            outputs = self.ask(tensors_of(self._contract, [rows[place] for place in places]))
+            made = self.ask(tensors_of(self._contract, [rows[place] for place in places]))
+            outputs = {self._answers.get(name, name): array for name, array in made.items()}
             for place, answer in zip(
                 places, read(self._contract, outputs, len(places)), strict=True
             ):

@@ -16,6 +16,7 @@ import numpy as np
 from seatrial_contracts.element_types import ARRAY_DTYPES, V2_DATATYPES
 from seatrial_contracts.errors import MissingExtra, ModelError, TooLate, Unavailable
 from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.state import answer_names
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
 from seatrial_serve.runtimes.triton_naming import digest_key, graph_name, triton_version
@@ -108,7 +109,8 @@ class TritonRuntime:
                     "write the repository again: seatrial triton"
                 ),
             ) from None
-        self.inputs, self._types, self.outputs = inputs, types, list(types)
+        self.inputs, self._types = inputs, types
+        self.outputs = answer_names(types, inputs)
         self._single = frozenset(
             each.name for each in (*config.input, *config.output) if each.HasField("reshape")
         )
@@ -165,7 +167,8 @@ class TritonRuntime:
             )
         except self._errors as error:
             raise self._failed(error) from error
-        return {name: self._output(name, result, rows) for name in self.outputs}
+        pairs = zip(self.outputs, self._types, strict=True)
+        return {name: self._output(made, result, rows) for name, made in pairs}
 
     def _failed(self, error: Any) -> Exception:
         if error.status() == SLOW:

@@ -58,8 +58,8 @@ def ensemble_config(bundle: Bundle) -> Config:
         front.input_map[raw] = raw
     for spec in bundle.specs:
         front.output_map[spec.name] = graph.input_map[spec.name] = f"encoded.{spec.name}"
-    for output in bundle.contract.answer_tensors:
-        graph.output_map[output.name] = output.name
+    for name in bundle.contract.graph_answers.values():
+        graph.output_map[name] = name
     return config
 
 
@@ -122,9 +122,13 @@ def raw_config(name: str, bundles: Mapping[int, Bundle]) -> Config:
 
 
 def answers(bundle: Bundle) -> Iterable[tuple[str, str, Iterable[int | None]]]:
-    """The graph's answers by name, Triton's V2 datatype and sizes of one row."""
+    """The graph's answers by name, Triton's V2 datatype and sizes of one row.
+
+    An ensemble cannot call an input and an output alike, so the names are those of the graph.
+    """
+    names = bundle.contract.graph_answers
     for tensor in bundle.contract.answer_tensors:
-        yield tensor.name, answered(tensor.datatype), tensor.shape
+        yield names[tensor.name], answered(tensor.datatype), tensor.shape
 
 
 def add_tensors(

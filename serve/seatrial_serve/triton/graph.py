@@ -23,7 +23,7 @@ class TritonPythonModel:
         """Open the bundle and load its graph."""
         bundle = opened(arguments)
         variant = bundle.manifest.variants[0]
-        self.specs = bundle.specs
+        self.specs, self.answers = bundle.specs, bundle.contract.graph_answers
         load = runtimes()[variant.format]
         self.runtime = load_graph(bundle, variant.graph, RuntimeOptions(), load)
 
@@ -38,7 +38,9 @@ class TritonPythonModel:
                 spec.name: words(given[spec.name]) if spec.dtype == "string" else given[spec.name]
                 for spec in self.specs
             }
-            return write_outputs(self.runtime.run(feeds), request.requested_output_names())
+            made = self.runtime.run(feeds)
+            outputs = {self.answers.get(name, name): array for name, array in made.items()}
+            return write_outputs(outputs, request.requested_output_names())
         except Exception as error:  # becomes the answer of this request
             return write_error(error)
 

@@ -74,10 +74,11 @@ class TritonPythonModel:
                     "rows of like shape in one request",
                 )
             )
-        names = [tensor.name for tensor in self.engine.contract.answer_tensors]
-        return write_outputs(
-            {name: np.stack([answer[name] for answer in answers]) for name in names}, wanted
-        )
+        names = self.engine.contract.graph_answers
+        columns = {
+            graphs: np.stack([answer[name] for answer in answers]) for name, graphs in names.items()
+        }
+        return write_outputs(columns, wanted)
 
 
 def run_rows(engine: Engine, rows: Sequence[EncodedRow]) -> list[dict[str, Array]]:

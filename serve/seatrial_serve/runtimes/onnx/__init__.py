@@ -20,6 +20,7 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import MAX_FILE_BYTES
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_contracts.receipt import this_machine
+from seatrial_contracts.state import answer_names
 from seatrial_serve.runtimes.graph_cache import find_or_make
 from seatrial_serve.runtimes.onnx.devices import load_on_devices
 from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS, our_error
@@ -171,14 +172,15 @@ class OnnxRuntime:
     def __init__(self, session: ort.InferenceSession, placement: Placement | None = None) -> None:
         self._session, self.placement = session, placement
         self.provider: str = session.get_providers()[0]
-        self.inputs, self.outputs, self._long = described(session)
+        self.inputs, self._made, self._long = described(session)
+        self.outputs = answer_names(self._made, self.inputs)
 
     def run(
         self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
     ) -> dict[str, Array]:
         """See `Runtime.run`."""
         try:
-            answers = self._session.run(self.outputs, feeds, SHRINK if outlier else None)
+            answers = self._session.run(self._made, feeds, SHRINK if outlier else None)
         except ORT_ERRORS as error:
             failure = our_error(error)
             if isinstance(failure, OutOfMemory):

@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from seatrial_contracts.errors import ModelError, OutOfMemory, SeatrialError, TooLate
 from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.state import answer_names
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS, DeviceLost, our_error
 from seatrial_serve.runtimes.onnx.lanes import GraphLane, Lane, PlainLane, SizedLane, sizes_up_to
@@ -98,7 +99,8 @@ class DeviceGraph:
             session = open_session(graph, settings, [(CPU, {})])
         except ORT_ERRORS as error:
             raise ModelError("E_LOAD", "onnxruntime cannot load this graph") from error
-        self.inputs, self.outputs, self.long = described(session)
+        self.inputs, made, self.long = described(session)
+        self.outputs = answer_names(made, self.inputs)
         self._shapes = {node.name: node.shape for node in session.get_inputs()}
         words = "string" in self.inputs.values()
         fixed = not words and all(

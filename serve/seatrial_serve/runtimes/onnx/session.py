@@ -48,7 +48,8 @@ def open_session(
 def described(session: Any) -> tuple[Mapping[str, str], Sequence[str], list[tuple[int, str]]]:
     """Return the inputs' element types, the outputs' names, and the "long long" outputs.
 
-    The types are by input name. The outputs whose "long long" must become int64 are by place.
+    The types are by input name. The outputs whose "long long" must become int64 are by place. What
+    the outputs are called as answers: `answer_names`.
 
     The one is as long as the other, and yet another type to numpy.
     """

@@ -1,0 +1,89 @@
+"""`seatrial adopt model.pt2`: a program that torch saved, through the export gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seatrial.row_argument import read_rows
+from seatrial.sealing import gate_progress, show_sealed
+from seatrial_contracts.errors import DeclarationError, MissingExtra
+from seatrial_contracts.promise import Promise
+
+TORCH_SUFFIXES = frozenset(
+    {".pt2", ".pt", ".pth", ".ts", ".jit", ".torchscript", ".ckpt", ".bin", ".safetensors"}
+)
+"""Of files that torch saves, and of weights; what is in one shows when it is opened."""
+OWN = ("contract", "answers", "golden", "training", "rows_alone", "name", "version", "write")
+"""Options of the command that a program takes."""
+
+
+def adopt_program(
+    model: Path,
+    asked: Mapping[str, Any],
+    name: str,
+    *,
+    out: Path,
+    since: Path | None,
+    allow_breaking: bool,
+    fastest: Promise | None,
+    as_json: bool,
+) -> None:
+    """Seal the program in a file. torch itself, running the program, is the reference.
+
+    `asked` are the command's other options, `name` is the bundle's, and `fastest` what variants
+    promise. Raises `DeclarationError`,
+    `GateError`, `BundleError` and `MissingExtra`.
+    """
+    check_options(asked)
+    try:
+        from seatrial_export.export import export_pipeline
+        from seatrial_export.pipeline import Pipeline
+        from seatrial_export.programs.read import read_program
+    except ImportError as error:
+        raise MissingExtra(f"seatrial adopt {model.name}", "export") from error
+    from seatrial_contracts.bundle import open_bundle
+    from seatrial_export.adopt.contract_file import read_contract
+    from seatrial_export.user_file import UserFiles
+
+    with gate_progress(f"reading {model}") as progress:
+        inputs, outputs = read_contract(UserFiles(), asked["contract"], asked["answers"])
+        training = asked["training"]
+        pipeline = Pipeline(
+            name=name,
+            version=asked["version"],
+            inputs=inputs,
+            outputs=outputs,
+            model=read_program(model),
+            golden=read_rows(asked["golden"]),
+            reference=() if training is None else read_rows(training),
+            batchable=not asked["rows_alone"],
+        )
+        bundle = export_pipeline(
+            pipeline,
+            out,
+            progress,
+            since=None if since is None else open_bundle(since),
+            allow_breaking=allow_breaking,
+            fastest=fastest,
+        )
+    show_sealed(bundle, out, as_json=as_json)
+
+
+def check_options(asked: Mapping[str, Any]) -> None:
+    """Raise for options that a program does not take, and for those that are missing."""
+    odd = next((name for name, value in asked.items() if value and name not in OWN), None)
+    if odd is not None:
+        raise DeclarationError(
+            f"--{odd.replace('_', '-')}",
+            "a program of torch's",
+            "an ONNX file or estimator",
+            "in a pipeline file, model= takes the program too: st.Pipeline(model="
+            "torch.export.load(PATH))",
+        )
+    for name, option in (("contract", "--contract FILE.py:ROWS"), ("golden", "--golden ROWS")):
+        if asked[name] is None:
+            raise click.UsageError(f"{option} is missing")

@@ -1,0 +1,1 @@
+"""Models as torch saves them without their Python code: exported programs and TorchScript."""
