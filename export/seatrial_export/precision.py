@@ -95,9 +95,7 @@ class Seen(TorchDispatchMode):
         super().__init__()
         self.dtype: torch.dtype | None = None
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operator."""
         made = func(*args, **(kwargs or {}))
         first = made[0] if isinstance(made, tuple) and made else made
@@ -144,9 +142,7 @@ class Float32(TorchFunctionMode):
         super().__exit__(*error)
         self._autocast.stop()
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One call of torch."""
         if func in CASTS:
             return args[0].to(CASTS[func])

@@ -27,8 +27,9 @@ MEND_QUANTIZED = (
 def unwrapped(module: nn.Module, where: str) -> nn.Module:
     """The module inside of `torch.compile`, `DataParallel`, averaged weights and PEFT's adapters.
 
-    Weights that parametrizations make are made once. An adapter's own layers stay in the module. Raises `DeclarationError` for quantised layers, and
-    for a wrapper of PEFT's that adds to the input.
+    Weights that parametrizations make are made once. An adapter's own layers stay in the module.
+    Raises `DeclarationError` for quantised layers, and for a wrapper of PEFT's that adds to the
+    input.
     """
     while True:
         inner = inside(module)

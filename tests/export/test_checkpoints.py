@@ -136,7 +136,7 @@ TAKEN: dict[str, tuple[Callable[[], Any], Callable[[], nn.Module], str]] = {
         lambda: Autocast("casts", torch.bfloat16), lambda: net().bfloat16().float(),
         "the weights of bfloat16 were raised",
     ),
-    "float64": (lambda: net().double(), lambda: net().double(), "float64, sealed in float32; the module in"),
+    "float64": (lambda: net().double(), lambda: net().double(), "float64, sealed in float32"),
     "weight norm": (lambda: normed(parametrizations.weight_norm), None, ""),
     "spectral norm": (lambda: normed(parametrizations.spectral_norm), None, ""),
     "orthogonal": (lambda: normed(parametrizations.orthogonal), None, ""),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seatrial.adopt_folder import PREFIX, adopt_folder
+from seatrial.adopt_package import PACKAGE_SUFFIX, in_package
 from seatrial.adopt_program import TORCH_SUFFIXES, adopt_program
 from seatrial.budget import promised
 from seatrial.row_argument import read_rows
@@ -117,6 +118,10 @@ def command(
     and outputs are matched with the contract by name, by type and by shape, and what stands between
     the two (casts, columns to matrices, words to codes) is put into the graph.
 
+    A program that torch.export.save wrote (.pt2) and TorchScript (.ts, .pt) pass the gate of
+    `seatrial export`. Of a model package of onnxruntime (.ortpackage) the model for the CPU is
+    adopted; one that `seatrial ortpackage` wrote gives its bundle back.
+
     hf:FOLDER is a folder as transformers' save_pretrained writes it, or sentence-transformers. Its
     files say what the contract is, and the library itself is the judge.
 
@@ -143,6 +148,11 @@ def command(
         return
     from seatrial_contracts.bundle import open_bundle
 
+    if Path(model).suffix == PACKAGE_SUFFIX:
+        found = in_package(Path(model), out)
+        if found is None:
+            return
+        model, asked["name"] = str(found.graph), asked["name"] or name_of(f"{found.name}.onnx")
     try:
         from seatrial_export.adopt.gate import adopt_model
     except ImportError as error:

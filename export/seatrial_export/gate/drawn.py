@@ -172,7 +172,7 @@ class Asking:
         if is_rounding(self._candidate, drawn.row, want, alone, tolerance):
             return f"{drawn.where}: rounding, error {found.worst_error:.1e}"
         traced = None if drawn.named else self._candidate.answer_as_traced(drawn.row)
-        if traced is not None and self._beside(scales, traced, alone, tolerance).passed:
+        if traced is not None and not self._beside(scales, want, traced, tolerance).passed:
             return f"{drawn.where}: float64 holds what float32 does not"
         departed = str(found).removeprefix("sample 0, ")
         cause = (

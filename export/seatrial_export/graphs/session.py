@@ -62,7 +62,6 @@ class Session:
         """Arrays in, arrays out, by name; what onnxruntime raises passes."""
         return dict(zip(self.outputs, self._session.run(self.outputs, dict(feeds)), strict=True))
 
-
     def answer(self, feeds: Mapping[str, Array]) -> Outputs:
         """The same of a bundle's graph: its answers by their own names."""
         return dict(zip(self.answers, self._session.run(self.outputs, dict(feeds)), strict=True))

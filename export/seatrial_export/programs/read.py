@@ -31,12 +31,14 @@ MEND_WEIGHTS = (
 MEND_PLAIN = "export the program with plain tensors as its weights and constants"
 OBJECTS = ("custom_obj_", "opaque_obj_")
 """What constants are called that are no tensors, and are read by unpickling."""
-ARITHMETIC = frozenset(
-    "Symbol Integer Rational Float Add Mul Pow Mod Max Min Abs floor ceiling FloorDiv "
-    "ModularIndexing PythonMod CleanDiv CeilDiv CeilToInt FloorToInt TruncToInt RoundToInt "
-    "IntTrueDiv FloatTrueDiv PowByNatural FloatPow ToFloat TruncToFloat Where Identity Equality "
-    "Unequality StrictGreaterThan GreaterThan StrictLessThan LessThan And Or Not".split()
-)
+ARITHMETIC = frozenset({
+    "Symbol", "Integer", "Rational", "Float", "Add", "Mul", "Pow", "Mod", "Max", "Min", "Abs",
+    "floor", "ceiling", "FloorDiv", "ModularIndexing", "PythonMod", "CleanDiv", "CeilDiv",
+    "CeilToInt", "FloorToInt", "TruncToInt", "RoundToInt", "IntTrueDiv", "FloatTrueDiv",
+    "PowByNatural", "FloatPow", "ToFloat", "TruncToFloat", "Where", "Identity", "Equality",
+    "Unequality", "StrictGreaterThan", "GreaterThan", "StrictLessThan", "LessThan", "And", "Or",
+    "Not",
+})  # fmt: skip
 """What the expressions of sizes are made of."""
 PARTS = (ast.Expression, ast.Call, ast.Name, ast.Constant, ast.keyword, ast.Load, ast.UnaryOp,
          ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Tuple)  # fmt: skip
