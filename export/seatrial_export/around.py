@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-T = TypeVar("T", bound="Around")
+T = TypeVar("T", bound=nn.Module)
 
 
 class Around(nn.Module):

@@ -39,7 +39,7 @@ class Package(NamedTuple):
 
 
 def library(where: str) -> Any:
-    """onnxruntime's own library of model packages.
+    """The library of model packages that onnxruntime has.
 
     Raises `DeclarationError` where this onnxruntime has none.
     """

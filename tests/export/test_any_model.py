@@ -105,60 +105,6 @@ def test_wrappers_are_taken_off_and_the_answers_are_the_modules_own(tmp_path: Pa
         ], place
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_modules_without_python_code_are_refused_by_name() -> None:
-    exported = torch.export.export(line(), (torch.zeros(3, 4),)).module()
-    for model, name in (
-        (torch.jit.script(line()), "TorchScript"),
-        (torch.jit.trace(line(), torch.zeros(2, 4)), "TorchScript"),
-        (exported, "torch.export"),
-    ):
-        with pytest.raises(st.DeclarationError, match=name):
-            st.Pipeline(
-                name="m", version="1.0.0", inputs=Four, outputs=Score, model=model, golden=fours()
-            )
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.float16])
-def test_weights_of_another_type_are_named_with_the_cure(
-    dtype: torch.dtype, tmp_path: Path
-) -> None:
-    with pytest.raises(st.GateError) as said:
-        seal(line().to(dtype), tmp_path)
-    assert f"model.0.weight is {str(dtype).removeprefix('torch.')}" in str(said.value)
-    assert "call model.float()" in str(said.value)
-
-
-class Sixteen(nn.Module):
-    """Layers that compute in 16 bits inside, and answer in float32."""
-
-    def __init__(self, autocast: bool, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.layer, self.autocast, self.dtype = line(), autocast, dtype
-        if not autocast:
-            self.layer.to(dtype)
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.autocast:
-            with torch.autocast("cpu", dtype=self.dtype):
-                return self.layer(x).float() * 1000
-        return self.layer(x.to(self.dtype)).float() * 1000
-
-
-@pytest.mark.parametrize(
-    ("autocast", "dtype"),
-    [(True, torch.bfloat16), (False, torch.bfloat16), (True, torch.float16)],
-)
-def test_arithmetic_in_16_bits_is_refused_by_its_type_with_the_cure(
-    autocast: bool, dtype: torch.dtype, tmp_path: Path
-) -> None:
-    with pytest.raises(st.GateError) as said:
-        seal(Sixteen(autocast, dtype), tmp_path)
-    assert f"the model computes in {str(dtype).removeprefix('torch.')}: aten." in str(said.value)
-    assert "leave torch.autocast" in str(said.value)
-
-
 def test_an_answer_of_another_type_is_told_the_cast(tmp_path: Path) -> None:
     with pytest.raises(st.DeclarationError, match=r"got bfloat16 .* return y\.float\(\)"):
         seal(Free(lambda self, x: self.layer(x)[:, 0].bfloat16()), tmp_path)

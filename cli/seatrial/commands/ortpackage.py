@@ -19,9 +19,9 @@ def command(path: Path, out: Path | None) -> None:
 
     Each graph of the bundle becomes a variant for the CPU, in the bundle's order: onnxruntime
     takes the first one that fits. Contract, golden rows, host stage and manifest ride along as a
-    shared asset, so `seatrial adopt NAME.ortpackage` gives the same bundle back, to the byte. Graphs
-    of other formats stay in that asset. The package takes the graph's tensors: what the contract
-    refuses and the host stage makes of raw rows is `seatrial serve`'s.
+    shared asset: `seatrial adopt NAME.ortpackage` gives the same bundle back, to the byte.
+    Graphs of other formats stay in that asset. The package takes the graph's tensors: what the
+    contract refuses, and what the host stage makes of raw rows, is `seatrial serve`'s.
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import MissingExtra

@@ -97,7 +97,7 @@ class Candidate(ABC):
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
         """The reference's answers to any raw rows, each row alone, without the batch."""
 
-    def answer_as_traced(self, row: RawRow) -> dict[str, Array] | None:
+    def answer_as_traced(self, row: RawRow) -> dict[str, Array] | None:  # noqa: ARG002  (a hook)
         """What the training side answers in the graph's own precision; None where that is one."""
         return None
 

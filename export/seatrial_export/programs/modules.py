@@ -43,8 +43,9 @@ def from_program(program: Any, where: str) -> Any:
         program = program.module()
     if isinstance(program, torch.jit.ScriptModule):
         # The schema is the only place where TorchScript keeps the names.
-        names = [each.name for each in program.forward.schema.arguments[1:]]
-        high = raised(program, where)
+        forward: Any = program.forward
+        names = [each.name for each in forward.schema.arguments[1:]]
+        high: Any = raised(program, where)
         made = named(frozen(high), names)
         if high is not program:
             remember(made, named(program, names))
