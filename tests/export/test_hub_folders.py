@@ -86,6 +86,10 @@ def outside(folder: Path) -> None:
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (shutil.rmtree, "no such folder, want a folder of save_pretrained; hf download"),
     "no config": (lambda at: (at / "config.json").unlink(), "no config.json"),
+    "an adapter alone": (
+        lambda at: (at / "config.json").rename(at / "adapter_config.json"),
+        r"an adapter of PEFT's \(unknown kind\) for the model 'one .*, whole; merge it once",
+    ),
     "no JSON": (lambda at: (at / "config.json").write_text("{"), "config.json that is no JSON"),
     "type": (
         lambda at: change(at, "config.json", model_type="brontosaurus"),
