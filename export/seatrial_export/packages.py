@@ -17,11 +17,11 @@ import onnxruntime as ort
 
 from seatrial_contracts.bundle import MANIFEST, Bundle, open_bundle
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.manifest import ONNX, Manifest
+from seatrial_contracts.manifest import ONNX, Manifest, data_name
 
 SUFFIX = ".ortpackage"
 CPU = "CPUExecutionProvider"
-EXECUTOR, GRAPH, FOLDER = "ort", "model.onnx", "models"
+EXECUTOR, FOLDER = "ort", "models"
 WEIGHTS_ELSEWHERE = "session.model_external_initializers_file_folder_path"
 SEALED = "seatrial"
 """In the manifest's further metadata: the shared asset that holds the rest of a bundle."""
@@ -104,13 +104,16 @@ def fill(package: Any, bundle: Bundle, sealed: Path, made: Path) -> None:
     for (component, variant), file in graphs.items():
         place = made / FOLDER / component / variant
         place.mkdir(parents=True)
-        (place / GRAPH).write_bytes(bundle.files[file])
+        (place / Path(file).name).write_bytes(bundle.files[file])
+        weights = bundle.data.get(data_name(file))
+        if weights is not None:
+            shutil.copyfile(weights, place / Path(data_name(file)).name)
     for component in components:
         package.set_component_external(component, f"{FOLDER}/{component}")
-    for component, variant in graphs:
+    for (component, variant), file in graphs.items():
         body = json.dumps({"ep": CPU, "device": "cpu"})
         package.set_variant(component, variant, body)
-        named = json.dumps({"model_file": GRAPH})
+        named = json.dumps({"model_file": Path(file).name})
         package.set_variant_executor_info_inline(component, variant, EXECUTOR, named)
     package.commit()
 
@@ -193,17 +196,21 @@ def restore(path: Path, out: Path) -> Bundle:
         made = Path(folder) / "bundle"
         try:
             asset = Path(package.resolve_asset_uri(sealed_in(info)))
-            graphs = graphs_of(Manifest.model_validate_json((asset / MANIFEST).read_bytes()))
+            manifest = Manifest.model_validate_json((asset / MANIFEST).read_bytes())
         except Exception as error:  # onnxruntime's own kinds, a damaged manifest
             got = f"no shared asset of its bundle ({type(error).__name__})"
             raise DeclarationError(where, got, "a whole package") from None
         shutil.copytree(asset, made)
+        graphs = graphs_of(manifest)
         for component in info["components"]:
             for variant in component["variants"]:
                 name = graphs.get((component["name"], variant["name"]))
                 if name is not None:
+                    graph, weights = graph_of(package, variant, where), data_name(name)
                     (made / name).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(graph_of(package, variant, where), made / name)
+                    shutil.copyfile(graph, made / name)
+                    if weights in manifest.files:
+                        shutil.copyfile(graph.parent / Path(weights).name, made / weights)
         bundle = open_bundle(made)
         target = out / bundle.name / bundle.version
         if not target.exists():

@@ -12,10 +12,11 @@ import onnx
 import onnxruntime as ort
 import pytest
 from click.testing import CliRunner
-from support.foreign import adopt, answers
+from support.foreign import adopt, answers, parsed
 
 import seatrial as st
 from seatrial.main import cli
+from seatrial_export.graphs import weights
 from seatrial_export.packages import read_package, restore, write_package
 
 TWICE = "g (float[n, 2] x) => (float[n, 2] y) { y = Add(x, x) }"
@@ -66,7 +67,7 @@ def test_onnxruntime_opens_what_is_written_and_answers_alike(tmp_path: Path) -> 
     assert manifest["schema_version"] == "1.0"
     assert manifest["components"] == {"model": "models/model"}
     component = json.loads((package / "models/model/component.json").read_bytes())
-    assert component["variants"]["fp32"]["executor_info"]["ort"]["model_file"] == "model.onnx"
+    assert component["variants"]["fp32"]["executor_info"]["ort"]["model_file"] == "fp32.onnx"
     (asset,) = (package / "shared_assets").iterdir()
     assert asset.name == ort.ModelPackage.compute_directory_hash(str(asset)).replace(":", "-")
 
@@ -83,6 +84,24 @@ def test_a_bundle_comes_back_to_the_byte(tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "back").iterdir()] == ["foreign"]
 
 
+def test_weights_outside_of_a_graph_go_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "OUTSIDE_FROM_BYTES", 1)
+    text = "g (float[n, 2] x) => (float[n, 2] y) { h = MatMul(x, a)  y = MatMul(h, b) }"
+    model, draw = parsed(text), np.random.default_rng(0)
+    a, b = (draw.standard_normal(size).astype(np.float32) for size in ((2, 4096), (4096, 2)))
+    for name, array in (("a", a), ("b", b)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    bundle = adopt(model, tmp_path / "bundles", Pair, Out, ROWS)
+    assert [*bundle.data] == ["graphs/fp32.onnx.data"]
+    package = write_package(bundle, tmp_path / "w.ortpackage")
+    rows = np.array([row["x"] for row in ROWS], np.float32)
+    got = session_of(package).run(["y"], {"x": rows})[0]
+    np.testing.assert_allclose(got, rows @ a @ b, rtol=1e-4, atol=1e-3)
+    assert restore(package, tmp_path / "back").digest == bundle.digest
+
+
 def test_a_changed_byte_or_a_folder_there_already_is_refused(tmp_path: Path) -> None:
     bundle = sealed(tmp_path / "bundles")
     package = write_package(bundle, tmp_path / "twice.ortpackage")
@@ -90,7 +109,7 @@ def test_a_changed_byte_or_a_folder_there_already_is_refused(tmp_path: Path) -> 
         write_package(bundle, package)
     with pytest.raises(st.DeclarationError, match=r"NAME\.ortpackage"):
         write_package(bundle, tmp_path / "twice")
-    graph = package / "models/model/fp32/model.onnx"
+    graph = package / "models/model/fp32/fp32.onnx"
     graph.write_bytes(graph.read_bytes().replace(b"Add", b"Sub"))
     with pytest.raises(st.BundleError):
         restore(package, tmp_path / "back")
