@@ -455,7 +455,7 @@ def change_manifest(folder: Path, manifest: Any, chance: random.Random) -> Any:
 def outcome(folder: Path, loader: Loader) -> str:
     """ "served", or the code of the error of ours that says why not."""
     try:
-        model = loader(found_entry("toy", "1.0.0", folder, None, ""))
+        model = loader(found_entry("toy", "toy", "1.0.0", folder, None, ""))
         contract = model.contract
         _ = (
             contract.row_schema(),
