@@ -92,11 +92,23 @@ def baked(module: nn.Module) -> nn.Module:
     try:
         made = copy.deepcopy(module)
         for part in list(made.modules()):
+            if parametrize.is_parametrized(part):
+                own_class(part)
             for name in list(getattr(part, "parametrizations", {})):
                 parametrize.remove_parametrizations(part, name, leave_parametrized=True)
     except Exception:  # a parametrization may raise anything; the graph computes it then
         return module
     return made
+
+
+def own_class(copied: nn.Module) -> None:
+    """Give the copy of a parametrized module a class of its own.
+
+    The property that computes a weight is the class's, which torch makes for each module and a deep
+    copy shares. Removed from the copy, it would be gone from the module too.
+    """
+    shared = type(copied)
+    copied.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
 
 
 def _adapted(module: Any, where: str) -> nn.Module:

@@ -39,7 +39,7 @@ from seatrial_serve.process.budget import Budget, Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.log import start_log
-from seatrial_serve.process.memory import give_memory_back
+from seatrial_serve.process.memory import give_memory_back, rarely_collect_all
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.process.resources import plan_bytes, plan_threads, usable_cores
 from seatrial_serve.scheduling.fair_pool import FairPool
@@ -141,6 +141,7 @@ def run_server(
     failed.
     """
     sys.setswitchinterval(TURN_S)
+    rarely_collect_all()
     plan, drain = plan_threads(settings.threads or usable_cores()), Drain()
     with (
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial") as pool,

@@ -477,7 +477,7 @@ def test_types_of_few_bits_and_texts_survive_the_way_into_a_data_file(tmp_path: 
 
 
 def test_inspect_counts_the_weights_and_names_their_file(sealed: Path) -> None:
-    said = CliRunner().invoke(cli, ["inspect", str(sealed)])
+    said = CliRunner(env={"COLUMNS": "160"}).invoke(cli, ["inspect", str(sealed)])
     assert said.exit_code == 0, said.output
     size = sum(path.stat().st_size for path in (sealed / "graphs").iterdir()) / 1e6
     assert f"{size:.2f}" in said.output

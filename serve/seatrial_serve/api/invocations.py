@@ -189,8 +189,8 @@ def reader_of(types: set[str]) -> Reader:
     return read
 
 
-def body_schema(rows: JsonSchema, names: Sequence[str]) -> JsonSchema:
-    """JSON Schema of a JSON body; `rows` are those of V1, `names` their fields."""
+def body_schema(rows: JsonSchema) -> JsonSchema:
+    """JSON Schema of a JSON body; `rows` are those of V1."""
     listed: JsonSchema = {"type": "array"}
     split: JsonSchema = {
         "type": "object",
@@ -201,7 +201,7 @@ def body_schema(rows: JsonSchema, names: Sequence[str]) -> JsonSchema:
         },
         "required": ["columns", "data"],
     }
-    columns = {"type": "object", "properties": dict.fromkeys(names, listed)}
+    columns = {"type": "object", "additionalProperties": listed}
     forms = {
         "dataframe_split": split, "dataframe_records": rows, "instances": rows, "inputs": columns,
     }  # fmt: skip

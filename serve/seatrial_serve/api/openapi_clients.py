@@ -121,7 +121,7 @@ def invocations_operation(
     """MLflow's and SageMaker's route; its JSON body goes into `schemas`."""
     contract, stem = model.contract, f"#/components/schemas/{model.name}-{model.version}"
     rows = {"type": "array", "items": {"$ref": f"{stem}-row"}}
-    schemas["invocations-body"] = body_schema_of_invocations(rows, contract.record.names)
+    schemas["invocations-body"] = body_schema_of_invocations(rows)
     text = {"schema": {"type": "string"}}
     content = content_of("invocations-body") | {"text/csv": text}
     field = contract.file_input
