@@ -24,6 +24,8 @@ from seatrial_export.bfloat16_edges import edged
 from seatrial_export.declaration import SHAPE_ROWS, ModelDeclaration, specs_seen
 from seatrial_export.judge import Judge
 from seatrial_export.precision import (
+    DOUBLE,
+    NARROW,
     as_given,
     cast,
     computes_in,
@@ -118,12 +120,15 @@ class Pipeline(ModelDeclaration):
         """What is traced: the same, or in float32 what `sealed_model` computes in float64."""
         if not self.is_lowered:
             return self.sealed_model
-        return self._sealed(copy.deepcopy(self.model).float(), torch.float32)
+        return self._sealed(copy.deepcopy(self.model).float(), torch.float32, DOUBLE)
 
-    def _sealed(self, model: nn.Module, precision: torch.dtype | None) -> nn.Module:
+    def _sealed(
+        self, model: nn.Module, precision: torch.dtype | None,
+        instead: Sequence[torch.dtype] = NARROW,
+    ) -> nn.Module:  # fmt: skip
         outputs = [tensor.name for tensor in self.contract.answer_tensors]
         if precision is not None:
-            model = cast(model, self.arguments, outputs, precision, self._answer_types)
+            model = cast(model, self.arguments, outputs, precision, self._answer_types, instead)
         if self.calibrations:
             model = tempered(model, self.arguments, outputs, self.calibrations)
         gives = {

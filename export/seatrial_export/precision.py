@@ -22,8 +22,11 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_export.around import Around, naming
 
 NARROW = (torch.bfloat16, torch.float16)
-CASTS = {Tensor.bfloat16: torch.float32, Tensor.half: torch.float32}
-"""Methods that ask for a type of 16 bits -> the type that they get."""
+DOUBLE = (torch.float64,)
+CASTS = {
+    Tensor.bfloat16: torch.bfloat16, Tensor.half: torch.float16, Tensor.double: torch.float64,
+}  # fmt: skip
+"""Methods that ask for a type -> the type."""
 COPIES = frozenset({"_to_copy", "clone", "copy_", "empty_like", "detach", "lift_fresh_copy"})
 """Operators that hold numbers, and compute none."""
 PRODUCTS = re.compile(r"mm|mv|dot|linear|convolution|attention")
@@ -126,10 +129,11 @@ def computes_in(module: nn.Module, arguments: Sequence[Tensor]) -> str:
 
 
 class Float32(TorchFunctionMode):
-    """Within, what asks for a type of 16 bits gets float32, and `torch.autocast` does nothing."""
+    """Within, what asks for one of these types gets float32, and `torch.autocast` does nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, types: Sequence[torch.dtype]) -> None:
         super().__init__()
+        self._types = types
         self._autocast = mock.patch.multiple(
             torch.autocast, __enter__=lambda own: own, __exit__=lambda *_: None
         )
@@ -144,15 +148,14 @@ class Float32(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One call of torch."""
-        if func in CASTS:
-            return args[0].to(CASTS[func])
-        named = {name: wide(value) for name, value in (kwargs or {}).items()}
-        return func(*map(wide, args), **named)
+        if CASTS.get(func) in self._types:
+            return args[0].to(torch.float32)
+        named = {name: self._single(value) for name, value in (kwargs or {}).items()}
+        return func(*map(self._single, args), **named)
 
-
-def wide(value: Any) -> Any:
-    """The value, or float32 in place of a type of 16 bits."""
-    return torch.float32 if isinstance(value, torch.dtype) and value in NARROW else value
+    def _single(self, value: Any) -> Any:
+        """The value, or float32 in place of one of the types."""
+        return torch.float32 if isinstance(value, torch.dtype) and value in self._types else value
 
 
 class Cast(Around):
@@ -160,10 +163,10 @@ class Cast(Around):
 
     def __init__(
         self, model: nn.Module, outputs: Sequence[str], inside: torch.dtype,
-        gives: Mapping[str, torch.dtype],
+        gives: Mapping[str, torch.dtype], instead: Sequence[torch.dtype],
     ) -> None:  # fmt: skip
         super().__init__(model, outputs)
-        self._inside, self._gives = inside, dict(gives)
+        self._inside, self._gives, self._instead = inside, dict(gives), tuple(instead)
 
     def taken(self, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
         """The arguments, fractions in the model's own precision."""
@@ -173,7 +176,7 @@ class Cast(Around):
         """The model's answer, computed in that precision."""
         if self._inside is torch.float64:
             return super().called(arguments)
-        with Float32():
+        with Float32(self._instead):
             return super().called(arguments)
 
     def given(self, name: str, tensor: Tensor) -> Tensor:
@@ -184,7 +187,10 @@ class Cast(Around):
 
 def cast(
     model: nn.Module, arguments: Sequence[str], outputs: Sequence[str], inside: torch.dtype,
-    gives: Mapping[str, torch.dtype],
+    gives: Mapping[str, torch.dtype], instead: Sequence[torch.dtype] = NARROW,
 ) -> nn.Module:  # fmt: skip
-    """The model at one precision; `gives` are the types of the answers by name."""
-    return naming(Cast, arguments)(model, outputs, inside, gives)
+    """The model at one precision; `gives` are the types of the answers by name.
+
+    If that is float32, it stands for the types of `instead` that forward asks for.
+    """
+    return naming(Cast, arguments)(model, outputs, inside, gives, instead)

@@ -185,11 +185,6 @@ def test_weights_of_a_class_without_onnx_form_are_named(tmp_path: Path) -> None:
             "leaves torch for numpy",
             "torch's own",
         ),
-        (
-            lambda y, x: y + torch.cdist(x, torch.ones(4, 4)).sum(1),
-            "x.size()[0] <= 25",
-            "torch.cdist takes another path",
-        ),
     ],
 )
 def test_what_cannot_be_traced_is_told_by_its_cause(

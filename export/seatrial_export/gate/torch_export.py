@@ -15,10 +15,12 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from seatrial_contracts.errors import GateError
+from seatrial_export.gate.attention import OneHead
 from seatrial_export.gate.bags import OpenBags
 from seatrial_export.gate.candidate import BATCH
-from seatrial_export.gate.model_lines import lines_of
+from seatrial_export.gate.lengths import open_lengths
 from seatrial_export.gate.recurrent import check_recurrent, open_time
+from seatrial_export.gate.running import Spelled
 from seatrial_export.gate.scalar_first import cast_scalar_first
 from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.graphs.exporter_messages import first_lines, quiet, user_line
@@ -34,7 +36,8 @@ MEND_BRANCH = (
 MEND_BOUNDS = (
     "where a size decides the path (`if x.shape[1] > n`), replace that by tensor operations; "
     "where the model cannot take smaller sizes, "
-    "say so in the row: st.Tensor[np.float32, 3, 16:, 16:512], st.Image(min_side_px=16)"
+    "say so in the row: st.Tensor[np.float32, 3, 16:, 16:512], st.Image(min_side_px=16), "
+    "st.Audio(min_seconds=0.1)"
 )
 
 BY_CAUSE: tuple[tuple[re.Pattern[str], str, str], ...] = (
@@ -50,10 +53,6 @@ BY_CAUSE: tuple[tuple[re.Pattern[str], str, str], ...] = (
     ),
 )
 """What torch says -> the cause in our words, and its mend."""
-MEND_CDIST = (
-    "torch.cdist takes another path above 25 rows: write "
-    "(x[:, None] - y).square().sum(-1).sqrt() in its place"
-)
 
 
 def check_arguments(candidate: TorchCandidate) -> None:
@@ -70,7 +69,8 @@ def check_arguments(candidate: TorchCandidate) -> None:
                     "arguments",
                     f"the program takes '{name}' of {size} alone for {what}, and the contract "
                     f"{'any number' if want is None else want}",
-                    "export the program with open sizes: torch.export.export(model, arguments, "
+                    "export the program with open sizes, at arguments of two rows or more: "
+                    "torch.export.export(model, arguments, "
                     f"dynamic_shapes=({{{axis}: torch.export.Dim.DYNAMIC}},))",
                 )
 
@@ -108,7 +108,10 @@ def traced_anew(graph: Graph) -> ExportedProgram:
 
 def traced(graph: Graph, sizes: Sizes) -> ExportedProgram:
     """The module's program at open sizes."""
-    with quiet(), torch.no_grad(), open_time(graph), OpenBags():
+    with (
+        quiet(), torch.no_grad(), open_time(graph), open_lengths(graph.module), OpenBags(),
+        OneHead(), Spelled(),
+    ):  # fmt: skip
         program = torch.export.export(
             graph.module, graph.arguments, dynamic_shapes=sizes, strict=False
         )
@@ -137,7 +140,7 @@ def traced_by_trial(graph: Graph) -> ExportedProgram:
                 "torch.export",
                 f"the path depends on a size: it was traced where {condition}, "
                 f"and the contract also takes {where}",
-                MEND_CDIST if lines_of([program], lambda name, _: "cdist" in name) else MEND_BOUNDS,
+                MEND_BOUNDS,
             ) from error
     return program
 

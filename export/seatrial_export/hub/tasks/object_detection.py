@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +29,6 @@ SIGMOID = ("RTDetrImageProcessor",)
 """Processors by which a box has each class above the threshold, as many in all as queries."""
 
 
-@contextmanager
-def open_length(model: nn.Module) -> Iterator[None]:
-    """Inside, `len` of a tensor is the size of its first side in the file of the model's class.
-
-    Python's own makes a number of it, so that `torch.export` fixes the batch (RT-DETR, D-FINE).
-    """
-    names = vars(sys.modules[type(model).__module__])
-    names["len"] = lambda value: value.shape[0] if isinstance(value, Tensor) else len(value)
-    try:
-        yield
-    finally:
-        del names["len"]
-
-
 class Detector(nn.Module):
     """A detector of transformers, its logits made scores as its image processor makes them."""
 
@@ -54,8 +38,7 @@ class Detector(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes, (batch, queries, 4), and scores of the classes, (batch, queries, classes)."""
-        with open_length(self.model):
-            made = self.model(pixel_values=self.pixels(image))
+        made = self.model(pixel_values=self.pixels(image))
         logits = made.logits
         return made.pred_boxes, logits.softmax(-1)[..., :-1] if self.softmax else logits.sigmoid()
 

@@ -1,0 +1,164 @@
+"""Forward methods as people write them, traced at every batch size: `len`, attention, float64."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.foreign import answers
+from torch import Tensor, nn
+from torch.nn import functional
+
+import seatrial as st
+from seatrial_export.gate.attention import OneHead
+from seatrial_export.gate.lengths import open_lengths
+from seatrial_export.gate.running import Spelled
+
+QUICK = {
+    "fresh process": "the test has no file",
+    "surroundings": "not what is tried here",
+    "state": "as before",
+}
+
+
+class Tokens(st.Row):
+    x: st.Tensor[np.float32, 5, 8]
+
+
+class Eight(st.Row):
+    x: st.Tensor[np.float32, 8]
+
+
+class Three(st.Answer):
+    y: st.Tensor[np.float32, 3]
+
+
+class Padded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.cat([x, x.new_zeros(len(x), 4)], 1))
+
+
+class Attends(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts, self.last = nn.Linear(8, 24), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.parts(x).chunk(3, -1)
+        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self.last(seen).mean(1)
+
+
+class Survival(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (1 - self.net(x).sigmoid()).cumprod(1)
+
+
+class Radial(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.randn(3, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.exp(-torch.cdist(x, self.centres))
+
+
+class Doubled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(8, 3).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.double()).float()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "row", "shape"),
+    [
+        (Padded, Eight, (8,)),
+        (Attends, Tokens, (5, 8)),
+        (Doubled, Eight, (8,)),
+        (Survival, Eight, (8,)),
+        (Radial, Eight, (8,)),
+    ],
+)
+def test_it_is_sealed_and_answers_as_in_pytorch(
+    model: Any, row: Any, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    module, chance = model().eval(), np.random.default_rng(0)
+    rows = [{"x": chance.normal(size=shape).astype(np.float32)} for _ in range(6)]
+    bundle = st.export_pipeline(
+        st.Pipeline(
+            name="made", version="1.0.0", inputs=row, outputs=Three, model=module, golden=rows,
+            waive=QUICK,
+        ),
+        tmp_path,
+    )  # fmt: skip
+    with torch.no_grad():
+        want = module(torch.tensor(np.stack([each["x"] for each in rows])))
+    for batch_rows in (1, 4):
+        got = np.stack([each["y"] for each in answers(bundle, rows, batch_rows)])
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-6)
+
+
+def test_len_is_pythons_own_again_once_it_is_traced() -> None:
+    names = Padded.forward.__globals__
+    with open_lengths(Padded()):
+        assert names["len"](torch.zeros(3, 2)) == 3
+        assert names["len"]([1, 2]) == 2
+        assert "len" not in vars(nn.modules.linear)
+    assert "len" not in names
+    assert names["__builtins__"]["len"] is builtins.len
+
+
+@pytest.mark.parametrize("sides", [2, 3, 4])
+@pytest.mark.parametrize("masked", ["no mask", "one for all", "one for each"])
+def test_attention_is_torchs_own(sides: int, masked: str) -> None:
+    torch.manual_seed(0)
+    shape = {2: (5, 8), 3: (2, 5, 8), 4: (2, 3, 5, 8)}[sides]
+    query, key, value = (torch.randn(shape) for _ in range(3))
+    mask = {
+        "no mask": None,
+        "one for all": torch.rand(5, 5) > 0.2,
+        "one for each": torch.rand(*shape[:-2], 5, 5) > 0.2,
+    }[masked]
+    want = functional.scaled_dot_product_attention(query, key, value, mask, scale=0.3)
+    with OneHead():
+        got = functional.scaled_dot_product_attention(query, key, value, mask, scale=0.3)
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int32])
+def test_a_running_product_is_torchs_own(dim: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    values = (torch.randn(3, 4, 5) * 2).to(dtype)
+    for ask in (lambda: torch.cumprod(values, dim), lambda: values.cumprod(dim=dim)):
+        want = ask()
+        with Spelled():
+            got = ask()
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+def test_distances_are_torchs_own(p: float) -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(2, 4, 6), torch.randn(2, 5, 6)
+    want = torch.cdist(x, y, p=p)
+    with Spelled():
+        got = torch.cdist(x, y, p=p)
+    torch.testing.assert_close(got, want)
