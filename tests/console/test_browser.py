@@ -365,7 +365,7 @@ def test_a_version_that_is_not_ready_says_why(
     page = opened(broken.url, "penguins")
     assert page.locator("#health").text_content() == "1 of 1 not ready"
     assert page.get_by_text("E_BUNDLE_CHANGED").is_visible()
-    assert page.get_by_text("'profile.json' with other bytes than were sealed").is_visible()
+    assert page.get_by_text("'profile.json': got 2 bytes").is_visible()
 
 
 def lines_of(page: Any) -> dict[str, str]:

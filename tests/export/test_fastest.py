@@ -177,7 +177,8 @@ def test_the_command_line_says_in_one_line_what_was_gained_and_what_it_cost(
     assert done.exit_code == 0, done.output
     (line,) = [line for line in done.output.splitlines() if line.startswith("fastest: ")]
     assert line.startswith("fastest: int8_weights, 1.5x, cosine ")
-    done = CliRunner().invoke(cli, [*command, "--json"])
+    done = CliRunner().invoke(cli, [*command, "--out", str(tmp_path / "again"), "--json"])
+    assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["fastest"] == line.removeprefix("fastest: ")
     refused = CliRunner().invoke(cli, [*command[:-1], "quick"])
     assert isinstance(refused.exception, st.DeclarationError)

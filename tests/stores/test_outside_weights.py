@@ -45,9 +45,9 @@ def test_through_a_registry(bundle: st.Bundle, registry: SmallRegistry, tmp_path
 
 def test_through_a_store_of_files(bundle: st.Bundle, tmp_path: Path) -> None:
     pytest.importorskip("fsspec")
-    at = read_address(f"file://{tmp_path}/store")
+    at = read_address("memory://outside")
     assert isinstance(at, InStore)
     push_to_files(bundle, at)
-    one = read_address(f"file://{tmp_path}/store/net/1.0.0")
+    one = read_address("memory://outside/net/1.0.0")
     assert isinstance(one, InStore)
     assert same(pull(one, tmp_path / "pulled")[0], bundle)
