@@ -20,19 +20,21 @@ def ask(url: str) -> dict[str, Any]:
     """Its probe, and predictions for each form that it sends."""
     at = urlsplit(url)
     client = ScoringServerClient(at.hostname or "", at.port or 0)
-    ping = client.ping()
+    client.wait_server_ready(timeout=5)  # raises where its probe is not answered
     try:
         client.invoke(pd.DataFrame({"letters": TEXTS}))
         refused = ""
     except Exception as error:  # the client raises nothing narrower
         refused = str(error)
     return {
-        "ping": ping.status_code,
+        "ready": True,
         "frame": client.invoke(pd.DataFrame({"text": TEXTS})).get_predictions().to_dict("records"),
         "records": client.invoke([{"text": text} for text in TEXTS])
         .get_predictions()
         .to_dict("records"),
-        "columns": client.invoke({"text": TEXTS}).get_predictions().to_dict("records"),
+        "columns": client.invoke(json.dumps({"inputs": {"text": TEXTS}}))
+        .get_predictions()
+        .to_dict("records"),
         "refused": refused,
     }
 
