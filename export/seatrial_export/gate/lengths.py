@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import getattr_static
 from types import FunctionType
 from typing import Any
 
@@ -33,7 +34,7 @@ def open_lengths(module: nn.Module) -> Iterator[None]:
 
 def names_of(module: nn.Module) -> list[dict[str, Any]]:
     """The global names of the files that a module's `forward` and functions are written in."""
-    called = (type(module).forward, *vars(module).values())
+    called = (getattr_static(type(module), "forward", None), *vars(module).values())
     return [each.__globals__ for each in called if isinstance(each, FunctionType)]
 
 
