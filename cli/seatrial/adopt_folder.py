@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seatrial.row_argument import read_rows
-from seatrial.sealing import gate_progress, show_sealed
+from seatrial.sealing import gate_progress, refuse_options, show_sealed
 from seatrial_contracts.errors import DeclarationError, MissingExtra
 
 if TYPE_CHECKING:
@@ -75,14 +75,8 @@ def adopt_folder(
 
 def check_options(asked: Mapping[str, Any]) -> None:
     """Raise `DeclarationError` for an option of other models, which a folder answers itself."""
-    odd = next((name for name, value in asked.items() if value and name not in OWN), None)
-    if odd is not None:
-        raise DeclarationError(
-            f"--{odd.replace('_', '-')}",
-            "a folder, which says it itself",
-            "an ONNX file or estimator",
-            "--write pipeline.py writes a pipeline to change",
-        )
+    mend = "--write pipeline.py writes a pipeline to change"
+    refuse_options(asked, OWN, "a folder, which says it itself", mend)
 
 
 def show_read(found: HubModel, show: Callable[[str], None]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from seatrial.row_argument import read_rows
-from seatrial.sealing import gate_progress, show_sealed
-from seatrial_contracts.errors import DeclarationError, MissingExtra
+from seatrial.sealing import gate_progress, refuse_options, show_sealed
+from seatrial_contracts.errors import MissingExtra
 from seatrial_contracts.promise import Promise
 
 TORCH_SUFFIXES = frozenset(
@@ -75,15 +75,11 @@ def adopt_program(
 
 def check_options(asked: Mapping[str, Any]) -> None:
     """Raise for options that a program does not take, and for those that are missing."""
-    odd = next((name for name, value in asked.items() if value and name not in OWN), None)
-    if odd is not None:
-        raise DeclarationError(
-            f"--{odd.replace('_', '-')}",
-            "a program of torch's",
-            "an ONNX file or estimator",
-            "in a pipeline file, model= takes the program too: st.Pipeline(model="
-            "torch.export.load(PATH))",
-        )
+    mend = (
+        "in a pipeline file, model= takes the program too: st.Pipeline(model="
+        "torch.export.load(PATH))"
+    )
+    refuse_options(asked, OWN, "a program of torch's", mend)
     for name, option in (("contract", "--contract FILE.py:ROWS"), ("golden", "--golden ROWS")):
         if asked[name] is None:
             raise click.UsageError(f"{option} is missing")

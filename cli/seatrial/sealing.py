@@ -6,10 +6,10 @@ It shows the gate's steps while they run, and the bundle once it is there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from seatrial.budget import EXAMPLES
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.errors import DeclarationError
 
 OPTIONS = (
     click.option(
@@ -60,6 +61,14 @@ def sealing_options(command: Command) -> Command:
     for option in reversed(OPTIONS):
         command = option(command)
     return command
+
+
+def refuse_options(asked: Mapping[str, Any], own: Sequence[str], got: str, mend: str) -> None:
+    """Raise `DeclarationError` for an option of other models: `got` is what this one is."""
+    odd = next((name for name, value in asked.items() if value and name not in own), None)
+    if odd is not None:
+        option = f"--{odd.replace('_', '-')}"
+        raise DeclarationError(option, got, "an ONNX file or estimator", mend)
 
 
 @contextmanager

@@ -11,7 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-EVERYWHERE: Mapping[str, Any] = {"host": "0.0.0.0", "allowed_hosts": ("*",), "grpc": False}  # noqa: S104  (the cloud's balancer stands before it)
+EVERYWHERE: Mapping[str, Any] = {
+    "host": "0.0.0.0",  # noqa: S104  (the cloud's balancer stands before it)
+    "allowed_hosts": ("*",),
+    "grpc": False,
+}
 
 
 def sagemaker(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from seatrial_export.gate.bags import OpenBags
+from seatrial_export.gate.replaced import Replaced
 
 
 @pytest.mark.parametrize("padding", [None, 0, 2, -1])
@@ -23,7 +23,7 @@ def test_an_opened_bag_answers_as_torch_does(
     weights = torch.rand(4, 3) if weighted else None
     with torch.no_grad():
         want = bag(items, per_sample_weights=weights)
-        with OpenBags():
+        with Replaced():
             got = bag(items, per_sample_weights=weights)
     torch.testing.assert_close(got, want)
 
@@ -31,6 +31,6 @@ def test_an_opened_bag_answers_as_torch_does(
 def test_other_bags_stay_torchs_own() -> None:
     bag = nn.EmbeddingBag(5, 3, mode="max")
     flat = torch.tensor([0, 1, 2, 4]), torch.tensor([0, 2])
-    with torch.no_grad(), OpenBags():
+    with torch.no_grad(), Replaced():
         assert bag(*flat).shape == (2, 3)
         assert bag(torch.tensor([[0, 1]])).shape == (1, 3)

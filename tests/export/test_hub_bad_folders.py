@@ -6,10 +6,10 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.hub_folders import change, cut, half_fetched, pickled
 from support.hub_pictures import make_picture_folder
 from support.hub_sounds import make_sound_folder
 from transformers import AutoModelForCTC, AutoModelForImageClassification
@@ -30,26 +30,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
         "pets": pets,
         "speech": make_sound_folder(place / "speech", "wav2vec2", AutoModelForCTC),
     }
-
-
-def change(folder: Path, name: str, **values: Any) -> None:
-    path = folder / name
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def cut(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def pickled(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-
-
-def half_fetched(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
 
 
 def fewer_letters(folder: Path) -> None:

@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from support.hub_folders import make_folder, make_sentence_folder
+from support.hub_folders import (
+    change,
+    cut,
+    half_fetched,
+    make_folder,
+    make_sentence_folder,
+    pickled,
+)
 from transformers import (
     AutoModelForTextEncoding,
     AutoModelForTokenClassification,
@@ -51,26 +58,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(whole: Path, tmp_path: Path) -> Path:
     """A copy to spoil."""
     return Path(shutil.copytree(whole, tmp_path / "reviews"))
-
-
-def change(folder: Path, name: str, **values: Any) -> None:
-    path = folder / name
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def cut(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def pickled(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-
-
-def half_fetched(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
 
 
 def other_code(folder: Path) -> None:

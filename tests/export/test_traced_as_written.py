@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import seatrial as st
-from seatrial_export.gate.attention import OneHead
 from seatrial_export.gate.lengths import open_lengths
-from seatrial_export.gate.running import Spelled
+from seatrial_export.gate.replaced import Replaced
 
 QUICK = {
     "fresh process": "the test has no file",
@@ -137,7 +136,7 @@ def test_attention_is_torchs_own(sides: int, masked: str) -> None:
         "one for each": torch.rand(*shape[:-2], 5, 5) > 0.2,
     }[masked]
     want = functional.scaled_dot_product_attention(query, key, value, mask, scale=0.3)
-    with OneHead():
+    with Replaced():
         got = functional.scaled_dot_product_attention(query, key, value, mask, scale=0.3)
     torch.testing.assert_close(got, want)
 
@@ -149,7 +148,7 @@ def test_a_running_product_is_torchs_own(dim: int, dtype: torch.dtype) -> None:
     values = (torch.randn(3, 4, 5) * 2).to(dtype)
     for ask in (lambda: torch.cumprod(values, dim), lambda: values.cumprod(dim=dim)):
         want = ask()
-        with Spelled():
+        with Replaced():
             got = ask()
         torch.testing.assert_close(got, want)
 
@@ -159,6 +158,6 @@ def test_distances_are_torchs_own(p: float) -> None:
     torch.manual_seed(0)
     x, y = torch.randn(2, 4, 6), torch.randn(2, 5, 6)
     want = torch.cdist(x, y, p=p)
-    with Spelled():
+    with Replaced():
         got = torch.cdist(x, y, p=p)
     torch.testing.assert_close(got, want)

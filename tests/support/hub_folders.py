@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -224,3 +225,27 @@ def make_sentence_folder(folder: Path, family: str, modules: list[str], **option
         **options,
     ).save(str(folder), create_model_card=False)
     return folder
+
+
+def change(folder: Path, name: str, **values: Any) -> None:
+    """Other values in a JSON file of a folder."""
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def cut(folder: Path) -> None:
+    """Weights without their end."""
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def pickled(folder: Path) -> None:
+    """Weights under a pickle's name."""
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def half_fetched(folder: Path) -> None:
+    """The first of two shards."""
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))

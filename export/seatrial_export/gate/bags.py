@@ -7,39 +7,26 @@ begins. Its trace then holds for batches of two or more alone (torch 2.13).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 BAG = inspect.signature(functional.embedding_bag)
 OPENED = ("sum", "mean")
 
 
-class OpenBags(TorchFunctionMode):
-    """While it is active, a bag of rows of items is a lookup and a sum, or a mean."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """See torch's documentation of the mode."""
-        if func is not functional.embedding_bag:
-            return func(*args, **(kwargs or {}))
-        given = BAG.bind(*args, **(kwargs or {}))
-        given.apply_defaults()
-        said = given.arguments
-        if said["input"].dim() != 2 or said["mode"] not in OPENED or said["max_norm"] is not None:
-            return func(*args, **(kwargs or {}))
-        return opened(
-            said["input"], said["weight"], said["mode"], said["per_sample_weights"],
-            said["padding_idx"],
-        )  # fmt: skip
+def opened_bag(*args: Any, **kwargs: Any) -> Any:
+    """`embedding_bag` of rows of items, as a lookup and a sum or a mean; others as they are."""
+    given = BAG.bind(*args, **kwargs)
+    given.apply_defaults()
+    said = given.arguments
+    if said["input"].dim() != 2 or said["mode"] not in OPENED or said["max_norm"] is not None:
+        return NotImplemented
+    return opened(
+        said["input"], said["weight"], said["mode"], said["per_sample_weights"],
+        said["padding_idx"],
+    )  # fmt: skip
 
 
 def opened(

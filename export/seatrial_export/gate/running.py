@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 Named = inspect.Parameter
 PRODUCT = inspect.Signature(
@@ -24,28 +22,22 @@ PRODUCT = inspect.Signature(
 DISTANCE = inspect.signature(torch.cdist)
 
 
-class Spelled(TorchFunctionMode):
-    """While it is active, Euclidean distances and running products are spelled out."""
+def spelled_distances(*args: Any, **kwargs: Any) -> Any:
+    """Euclidean distances of `torch.cdist`; others as they are."""
+    said = DISTANCE.bind(*args, **kwargs)
+    said.apply_defaults()
+    if said.arguments["p"] != 2:
+        return NotImplemented
+    return distances(said.arguments["x1"], said.arguments["x2"])
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """See torch's documentation of the mode."""
-        given = kwargs or {}
-        if func is torch.cdist:
-            said = DISTANCE.bind(*args, **given)
-            said.apply_defaults()
-            if said.arguments["p"] == 2:
-                return distances(said.arguments["x1"], said.arguments["x2"])
-        if func in (torch.cumprod, Tensor.cumprod) and "out" not in given:
-            said = PRODUCT.bind(*args, **given)
-            said.apply_defaults()
-            return running_product(*said.args, **said.kwargs)
-        return func(*args, **given)
+
+def spelled_product(*args: Any, **kwargs: Any) -> Any:
+    """`torch.cumprod` without a tensor to write to; others as they are."""
+    if "out" in kwargs:
+        return NotImplemented
+    said = PRODUCT.bind(*args, **kwargs)
+    said.apply_defaults()
+    return running_product(*said.args, **said.kwargs)
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:

@@ -15,12 +15,10 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.attention import OneHead
-from seatrial_export.gate.bags import OpenBags
 from seatrial_export.gate.candidate import BATCH
 from seatrial_export.gate.lengths import open_lengths
 from seatrial_export.gate.recurrent import check_recurrent, open_time
-from seatrial_export.gate.running import Spelled
+from seatrial_export.gate.replaced import Replaced
 from seatrial_export.gate.scalar_first import cast_scalar_first
 from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.graphs.exporter_messages import first_lines, quiet, user_line
@@ -108,10 +106,7 @@ def traced_anew(graph: Graph) -> ExportedProgram:
 
 def traced(graph: Graph, sizes: Sizes) -> ExportedProgram:
     """The module's program at open sizes."""
-    with (
-        quiet(), torch.no_grad(), open_time(graph), open_lengths(graph.module), OpenBags(),
-        OneHead(), Spelled(),
-    ):  # fmt: skip
+    with quiet(), torch.no_grad(), open_time(graph), open_lengths(graph.module), Replaced():
         program = torch.export.export(
             graph.module, graph.arguments, dynamic_shapes=sizes, strict=False
         )
