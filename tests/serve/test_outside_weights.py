@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from support import outside
 from support.outside import DATA
 from support.real_triton import RealTriton, needs_triton
 from support.servers import Server
+from support.waiting import until
 from tritonclient.grpc import model_config_pb2 as pb
 
 import seatrial as st
@@ -112,13 +112,6 @@ def mapped(server: Server) -> set[str]:
     assert DATA not in text
     lines = [line for line in text.splitlines() if line.endswith("/weights")]
     return {line.split("/graphs/")[1].split("/")[0] for line in lines}
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

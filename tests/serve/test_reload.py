@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from support.conformance import rows, seal
+from support.waiting import until
 
 pytestmark = pytest.mark.slow
 BODY = json.dumps({"instances": rows()[:1]})
@@ -65,13 +65,6 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join(30)
-
-
-def until(true: Callable[[], bool], within_s: float = 30) -> None:
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_signals_reload_under_load_and_no_request_is_lost(

@@ -22,6 +22,7 @@ from support.fake_triton import FakeTriton
 from support.real_triton import RealTriton, needs_triton
 from support.running import Running, run_app
 from support.toys import ROWS, toy_bundle
+from support.waiting import until, until_here
 
 import seatrial as st
 from seatrial_parity.runners.runner import TrialRequest
@@ -57,12 +58,6 @@ def edge(bundle: st.Bundle, triton: FakeTriton, **options: Any) -> Any:
     )
 
 
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not true():
-            await asyncio.sleep(0)
-
-
 async def test_golden_rows_pass_through_triton_and_bad_ones_never_reach_it(
     bundle: st.Bundle, fake: FakeTriton
 ) -> None:
@@ -89,7 +84,7 @@ async def test_a_triton_that_holds_another_bundle_is_not_served_until_it_holds_t
         assert entry is not None
         assert "is of bundle 0000000000000000" in entry.reason
         fake.digest = bundle.digest
-        await until(lambda: app.repository.ready)
+        await until_here(lambda: app.repository.ready)
 
 
 async def test_a_triton_that_answers_golden_rows_wrongly_does_not_pass_the_load_gate(
@@ -109,7 +104,7 @@ async def test_killed_under_load_it_is_a_clear_503_and_not_ready_until_it_is_bac
         fake.open.clear()
         on_their_way = [asyncio.ensure_future(app.ask([ROWS[i % 9]])) for i in range(12)]
         seen = fake.asked
-        await until(lambda: fake.asked > seen)
+        await until_here(lambda: fake.asked > seen)
         stopping = asyncio.ensure_future(asyncio.to_thread(fake.stop))
         replies = await asyncio.gather(*on_their_way)
         fake.open.set()
@@ -118,7 +113,7 @@ async def test_killed_under_load_it_is_a_clear_503_and_not_ready_until_it_is_bac
             (503, "E_RUNTIME_DOWN")
         }
         assert all(reply.headers["retry-after"] for reply in replies)
-        await until(lambda: not app.repository.ready)
+        await until_here(lambda: not app.repository.ready)
         waiting = await app.client.get("/v2/health/ready")
         assert (waiting.status_code, waiting.json()["not_ready"][0]["code"]) == (
             503,
@@ -127,7 +122,7 @@ async def test_killed_under_load_it_is_a_clear_503_and_not_ready_until_it_is_bac
         assert (await app.client.get("/v2/models/toy/ready")).status_code == 503
         assert (await app.ask([ROWS[0]])).json()["code"] == "E_RUNTIME_DOWN"
         await asyncio.to_thread(fake.start)
-        await until(lambda: app.repository.ready)
+        await until_here(lambda: app.repository.ready)
         assert (await app.ask([ROWS[4]])).json()["predictions"][0]["twice"] == 8.0
 
 
@@ -140,7 +135,7 @@ async def test_a_triton_that_comes_later_than_the_server_is_found(
         refused = await app.ask([ROWS[0]])
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
         fake.start()
-        await until(lambda: app.repository.ready)
+        await until_here(lambda: app.repository.ready)
         assert (await app.ask([ROWS[4]])).json()["predictions"][0]["twice"] == 8.0
 
 
@@ -150,7 +145,7 @@ async def test_restarted_with_another_bundle_it_stays_out(
     async with edge(bundle, fake) as app:
         fake.stop()
         fake.digest = "1" * 64
-        await until(lambda: not app.repository.ready)
+        await until_here(lambda: not app.repository.ready)
         fake.start()
         ready = app.repository.find("toy")
         assert ready is not None
@@ -164,11 +159,11 @@ async def test_a_triton_that_answers_oddly_about_itself_is_asked_on_until_it_is_
     kind: str | int, bundle: st.Bundle, fake: FakeTriton
 ) -> None:
     async with edge(bundle, fake) as app:
-        await until(lambda: app.repository.ready)
+        await until_here(lambda: app.repository.ready)
         fake.type_of_x = kind
-        await until(lambda: not app.repository.ready)
+        await until_here(lambda: not app.repository.ready)
         fake.type_of_x = "TYPE_FP32"
-        await until(lambda: app.repository.ready)
+        await until_here(lambda: app.repository.ready)
         assert (await app.ask([ROWS[4]])).json()["predictions"][0]["twice"] == 8.0
 
 
@@ -190,9 +185,9 @@ async def test_a_health_thread_outlives_what_nobody_foresaw(
     async with edge(bundle, fake) as app:
         for error in (TypeError("odd"), ValueError("odd"), OSError("odd")):
             wrong.append(error)
-            await until(lambda: not app.repository.ready)
+            await until_here(lambda: not app.repository.ready)
             wrong.clear()
-            await until(lambda: app.repository.ready)
+            await until_here(lambda: app.repository.ready)
     assert caplog.text.count("toy_graph is not ready; this is a bug in seatrial") == 3
 
 
@@ -250,7 +245,7 @@ async def test_every_request_under_load_gets_the_right_answer_or_a_503_while_tri
                 await asyncio.to_thread(fake.stop)
                 seen |= set(await asyncio.gather(*tasks))
                 await asyncio.to_thread(fake.start)
-                await until(lambda: app.repository.ready)
+                await until_here(lambda: app.repository.ready)
             else:
                 assert set(await asyncio.gather(*tasks)) == {"answered"}
         assert seen <= {"answered", "E_RUNTIME_DOWN", "E_RUNTIME_ANSWER", "E_OVERLOADED"}
@@ -324,13 +319,13 @@ def test_our_edge_before_the_real_triton_passes_parity_outlives_its_death_and_re
     for thread in threads:
         thread.start()
     try:
-        wait_for(lambda: len(answers) > 50)
+        until(lambda: len(answers) > 50)
         triton.kill()
-        wait_for(lambda: any(code == 503 for code, _ in answers))
+        until(lambda: any(code == 503 for code, _ in answers))
         triton.start()
-        wait_for(lambda: server.wait_until_loaded()[0] == 200)
+        until(lambda: server.wait_until_loaded()[0] == 200, 90)
         after = len(answers)
-        wait_for(lambda: len(answers) > after + 100)
+        until(lambda: len(answers) > after + 100)
     finally:
         stop.set()
         for thread in threads:
@@ -339,10 +334,3 @@ def test_our_edge_before_the_real_triton_passes_parity_outlives_its_death_and_re
     assert len({said for code, said in answers if code == 200 for said in [said[:60]]}) == 1
     assert {said for code, said in answers if code == 503} <= {"E_RUNTIME_DOWN", "E_RUNTIME_ANSWER"}
     assert {code for code, _ in answers[after + 20 :]} == {200}
-
-
-def wait_for(true: Callable[[], bool]) -> None:
-    """Until it is so; a test's own limit ends what never is."""
-    tick = threading.Event()
-    while not true():
-        tick.wait(0.05)
