@@ -28,7 +28,9 @@ COMMANDS = {
     "replay": "Run a request again that a server failed on.",
     "report": "Write what was proven of a bundle as one HTML file.",
     "serve": "Serve bundles over HTTP.",
+    "sign": "Sign a bundle, or a receipt: who made it.",
     "triton": "Write a model repository for NVIDIA Triton.",
+    "verify": "Verify who signed a bundle, and that it is whole.",
 }
 """Name -> short help, so that `seatrial --help` imports nothing heavy."""
 

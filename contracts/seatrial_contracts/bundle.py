@@ -42,6 +42,8 @@ MANIFEST, CONTRACT, PROFILE = "manifest.json", "contract.json", "profile.json"
 MAX_MANIFEST_BYTES = 2**20
 UNSEALED_SUFFIX = ".sig"
 """Signatures lie beside the manifest; they are about it, so it cannot hold their digests."""
+SIGNATURE_FILE = f"model{UNSEALED_SUFFIX}"
+"""The signature of a bundle, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -435,11 +437,14 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest of a bundle's folder alone. Raises `BundleError`."""
     where = f"{MANIFEST} of bundle '{path.name}'"
     with reading("E_BUNDLE_MANIFEST", where, "a manifest of schema 1"):
-        data = read_plain_file(path / MANIFEST, MAX_MANIFEST_BYTES)
-        manifest = Manifest.model_validate_json(data)
-        if manifest.to_json() != data:
-            want = "canonical JSON: its digest names the bundle"
-            raise BundleError("E_BUNDLE_MANIFEST", where, "another spelling", want)
+        return parse_manifest(read_plain_file(path / MANIFEST, MAX_MANIFEST_BYTES))
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """A manifest from its bytes. Raises `ValueError`, also for another spelling of it."""
+    manifest = Manifest.model_validate_json(data)
+    if manifest.to_json() != data:
+        raise ValueError("another spelling than canonical JSON, whose digest names the bundle")
     return manifest
 
 

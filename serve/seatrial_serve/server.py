@@ -148,8 +148,7 @@ def run_server(
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial-load") as loads,
         FairPool(plan.runs) as host_stages,
     ):
-        check = () if settings.allow_breaking else (repository.check_replacement,)
-        loader = Loader(settings, plan, pool, host_stages, metrics, *check)
+        loader = Loader(settings, plan, pool, host_stages, metrics, repository)
         lifecycle = ModelLifecycle(
             repository,
             loader,

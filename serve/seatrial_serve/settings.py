@@ -390,6 +390,21 @@ class Settings(BaseSettings):
             "model's versions says, else its first."
         ),
     )
+    require_signature: Path | None = Field(
+        None,
+        description=(
+            "Serve bundles alone that one of these signed: a file of public keys or certificates, "
+            "a folder of them, or a trust policy (.toml). By default nobody's signature is asked "
+            "for."
+        ),
+    )
+    allow_rollback: bool = Field(
+        False,
+        description=(
+            "With --require-signature: serve a version below the highest that was served here, or "
+            "other bytes of the same one. Off, since an old signature stays valid."
+        ),
+    )
     trust_torchscript: bool = Field(
         False,
         description=(

@@ -23,6 +23,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from unittest.mock import Mock
 
 import numpy as np
 
@@ -40,6 +41,7 @@ from seatrial_contracts.profile import DriftFeatures
 from seatrial_serve.inference import engine, load_gate
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.loader import Loader
+from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.scan import found_entry
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.runtimes.fake import FakeRuntime
@@ -473,7 +475,9 @@ def outcome(folder: Path, loader: Loader) -> str:
 
 
 def make_loader(pool: ThreadPoolExecutor) -> Loader:
-    return Loader(Settings(prove="always"), ThreadPlan(runs=1), pool, FairPool(1), Metrics(on=True))
+    settings = Settings(prove="always", allow_breaking=True)
+    nothing = Mock(spec=Repository)
+    return Loader(settings, ThreadPlan(runs=1), pool, FairPool(1), Metrics(on=True), nothing)
 
 
 def try_one(sealed: Path, seed: int, loader: Loader) -> tuple[str, str]:

@@ -91,8 +91,11 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def do_GET(self) -> None:
-        found = PATHS.fullmatch(urlsplit(self.path).path) if self.allowed() else None
+        if not self.allowed():
+            return
+        found = PATHS.fullmatch(urlsplit(self.path).path)
         if found is None:
+            self.answer(404)
             return
         registry, reference = self.registry, found["reference"]
         if found["kind"] == "manifests":

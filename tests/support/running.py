@@ -86,8 +86,7 @@ async def run_app(
         Drain(),
     )
     with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(2) as loads, FairPool(2) as host_stages:
-        check = () if settings.allow_breaking else (repository.check_replacement,)
-        build = Loader(settings, ThreadPlan(runs=2), pool, host_stages, metrics, *check)
+        build = Loader(settings, ThreadPlan(runs=2), pool, host_stages, metrics, repository)
         remote = settings.runtime is not None
         lifecycle = ModelLifecycle(
             repository,

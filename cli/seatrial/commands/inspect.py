@@ -47,6 +47,7 @@ def command(address: str, as_json: bool, measure: bool) -> None:
         f"{len(bundle.golden.rows)} golden rows, {len(bundle.golden.refusals)} refusals",
         highlight=False,
     )
+    console.print(signature_line(bundle), highlight=False)
     console.print(fields_table(bundle))
     console.print(variants_table(bundle))
     show_receipts(console, bundle)
@@ -59,6 +60,20 @@ def command(address: str, as_json: bool, measure: bool) -> None:
         console.print(f"[yellow]waived[/] {step}: {reason}")
     if measure:
         show_pace(console, bundle)
+
+
+def signature_line(bundle: Bundle) -> str:
+    """Whom the signature beside a bundle names, which nobody verified here."""
+    from seatrial_serve.stores.signature import read_beside
+    from seatrial_serve.trust.signature import parse_signature
+
+    data = read_beside(bundle.path)
+    if data is None:
+        return "unsigned"
+    signature = parse_signature(data, bundle.shown)
+    key = signature.verification_material.public_key
+    by = f"key {key.hint}" if key is not None and key.hint is not None else signature.method
+    return f"signed by {by}, which was not verified: seatrial verify BUNDLE SIGNERS"
 
 
 def show_pace(console: Console, bundle: Bundle) -> None:
@@ -158,6 +173,6 @@ def show_receipts(console: Console, bundle: Bundle) -> None:
             words(
                 f"{receipt.made_at}, claimed by a machine of {machine.cores} cores "
                 f"of {machine.processor} "
-                f"({', '.join(machine.instruction_sets) or 'no vector sets known'}), unsigned"
+                f"({', '.join(machine.instruction_sets) or 'no vector sets known'})"
             )
         )

@@ -172,7 +172,14 @@ def state(entry: Entry) -> dict[str, Any]:
         if entry.gate is not None
         else {}
     )
-    return {"version": entry.version, "state": entry.state, **digest, **failed, **proven}
+    signed = {} if entry.signed is None else {
+        "signed_by": {
+            "signer": entry.signed.signer,
+            "method": entry.signed.method,
+            "identity": entry.signed.identity,
+        }
+    }  # fmt: skip
+    return {"version": entry.version, "state": entry.state, **digest, **failed, **proven, **signed}
 
 
 def summary(repository: Repository, name: str) -> dict[str, Any] | None:

@@ -130,8 +130,12 @@ class Families:
         self.predicted_wait = self._gauge(names.PREDICTED_WAIT, predicted, MODEL)
 
     def _describe_models(self) -> None:
-        held = "1 for each bundle that this server holds; the digest names its bytes."
-        self.info = self._gauge(names.BUNDLE_INFO, held, (*MODEL, "digest", "variant", "provider"))
+        held = (
+            "1 for each bundle that this server holds; the digest names its bytes, the signer who "
+            "signed it, where signatures are required."
+        )
+        labels = (*MODEL, "digest", "variant", "provider", "signer")
+        self.info = self._gauge(names.BUNDLE_INFO, held, labels)
         ran = (
             "1 for each bundle: the provider that was asked for, and the one that really runs it. "
             "Where they differ, it fell back."

@@ -31,6 +31,8 @@ class Held(NamedTuple):
     """The one that really runs it."""
     objective_s: float | None
     """99 of 100 requests are to be answered within this time."""
+    signer: str = ""
+    """Who signed it, by its name in the trust policy; empty where nobody asked for signatures."""
 
 
 class Standing(NamedTuple):
@@ -77,14 +79,13 @@ class StandingGauges:
                 gauge.labels(*key).set(value)
             elif shown is not None:
                 families.drop(gauge, {key})
-        for info, labels, shown_labels in (
-            (families.info, held and (held.digest, held.variant, held.provider), before.held),
-            (families.execution, held and (held.asked, held.provider), before.held),
-        ):
-            if shown_labels is not None and shown_labels != held:
-                families.drop(info, {key})
-            if labels is not None:
-                info.labels(*key, *labels).set(1)
+        if before.held is not None and before.held != held:
+            families.drop(families.info, {key})
+            families.drop(families.execution, {key})
+        if held is not None:
+            held_by = held.digest, held.variant, held.provider, held.signer
+            families.info.labels(*key, *held_by).set(1)
+            families.execution.labels(*key, held.asked, held.provider).set(1)
 
 
 UNKNOWN = Standing(ready=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from seatrial_contracts.errors import Unavailable
 from seatrial_serve.metrics.standing import GateResult, Held, Standing
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.trust.signed import Signed
 
 
 class State(StrEnum):
@@ -43,6 +44,8 @@ class Entry:
     """What its load gate found; None where it was not reached."""
     held: Held | None = None
     """With what its model is served."""
+    signed: Signed | None = None
+    """Who signed it; None where nobody asked for signatures."""
     hold: object = None
     """What keeps its bundle in the cache as long as this entry lives; None for a folder's."""
 

@@ -6,12 +6,11 @@ The loader opens, loads, passes the load gate, and plans batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from seatrial_contracts.contract import Contract
 from seatrial_contracts.receipt import now
 from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.inference.kept_receipt import KeptReceipt, KeptReceipts, receipt_facts
@@ -19,6 +18,7 @@ from seatrial_serve.inference.load_gate import Admitted, LoadGate
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics.standing import GateResult, Held
 from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.scan import open_entry
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.private_cache import cache_folder
@@ -27,6 +27,9 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings
+
+if TYPE_CHECKING:
+    from seatrial_serve.trust.trust import Trust
 
 
 class Loader:
@@ -39,32 +42,46 @@ class Loader:
         pool: Executor,
         host_stages: FairPool,
         metrics: Metrics,
-        check: Callable[[Entry, Contract], None] = lambda _entry, _contract: None,
+        repository: Repository,
     ) -> None:
         """Keep what a load needs.
 
-        `check` raises a `SeatrialError` if a version with this contract must not take over, before
-        the version costs anything.
+        `repository` says what a version would take over from. Raises `DeclarationError` for a trust
+        policy that cannot be read.
         """
-        self._settings, self._plan, self._metrics, self._check = settings, plan, metrics, check
+        self._trust = open_trust(settings, repository)
+        self._repository = repository
+        self._settings, self._plan, self._metrics = settings, plan, metrics
         self._pool, self._host_stages = pool, host_stages
         self._receipts, self._measuring = KeptReceipts(cache_folder("receipts")), Lock()
 
     def __call__(self, entry: Entry) -> ServedModel:
         """Raises a `SeatrialError` that says why the version must not take traffic."""
-        entry.gate = entry.held = None
+        entry.gate = entry.held = entry.signed = None
+        settings, trust = self._settings, self._trust
+        signed = trust.check(entry.path) if trust is not None else None
         bundle = open_entry(entry)
-        self._check(entry, bundle.contract)
-        settings = self._settings
+        if trust is not None and signed is not None:
+            trust.check_opened(entry.name, bundle, signed)
+        if not settings.allow_breaking:
+            self._repository.check_replacement(entry, bundle.contract)
         options = self._options()
         with ExitStack() as unless_served:
             engine = load_engine(bundle, options, settings.variant or entry.variant)
             unless_served.callback(engine.close)
             model = self._served(engine, LoadGate(engine, self._measuring), options, entry)
             unless_served.pop_all()
+        if trust is not None:
+            trust.remember(bundle)
+        entry.signed = signed
         asked = settings.runtime or settings.providers[0]
         entry.held = Held(
-            bundle.digest, engine.variant, asked, engine.provider, bundle.contract.objective.p99_s
+            bundle.digest,
+            engine.variant,
+            asked,
+            engine.provider,
+            bundle.contract.objective.p99_s,
+            signed.signer if signed is not None else "",
         )
         return model
 
@@ -152,3 +169,17 @@ class Loader:
         return BatchRule(
             rows, deep_rows, free_padding=free_padding, max_wait_s=self._settings.max_wait_s
         )
+
+
+def open_trust(settings: Settings, repository: Repository) -> Trust | None:
+    """What signatures are compared with; None where none are required.
+
+    Raises `DeclarationError` for a policy that cannot be read.
+    """
+    if settings.require_signature is None:
+        return None
+    from seatrial_serve.trust.trust import Trust  # which imports cryptography
+
+    return Trust(
+        settings.require_signature, repository.serves, allow_rollback=settings.allow_rollback
+    )

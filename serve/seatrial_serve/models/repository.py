@@ -13,7 +13,13 @@ from seatrial_contracts.errors import DeclarationError, ModelError, SeatrialErro
 from seatrial_serve.metrics.pressure import Pressure
 from seatrial_serve.metrics.standing import Standing
 from seatrial_serve.models.entry import Entry, State
-from seatrial_serve.models.scan import NOTHING, FoundModel, found_model, version_key
+from seatrial_serve.models.scan import (
+    NOTHING,
+    FoundModel,
+    found_model,
+    stamp_of,
+    version_key,
+)
 from seatrial_serve.models.selection import Selection
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.models.sources import Sources
@@ -193,6 +199,17 @@ class Repository:
         """Model names, sorted."""
         return sorted(self._entries)
 
+    def serves(self, name: str, version: str) -> bool:
+        """Does a version take traffic, and do its sources still hold it?"""
+        entry = self.find(name, version)
+        if entry is None or not entry.takes_traffic:
+            return False
+        homes = self.sources.homes().values()
+        paths = [
+            home.paths.get(version) for home in homes if (self._served_as or home.name) == name
+        ]
+        return any(path is not None and stamp_of(path) == entry.digest for path in paths)
+
     def versions(self, name: str) -> Mapping[str, Entry]:
         """Version -> entry, the highest first; empty where there is no such model."""
         return self._entries.get(name, {})
@@ -278,7 +295,8 @@ class Repository:
 def open_repository(settings: Settings) -> Repository:
     """The repository of a server's settings. Raises a `SeatrialError` where it has nothing."""
     cache = BundleCache(settings.bundle_cache_bytes)
-    sources = Sources(settings.bundles, settings.versions, cache)
+    signed = settings.require_signature is not None
+    sources = Sources(settings.bundles, settings.versions, cache, signed=signed)
     return Repository(sources, settings.ready, settings.default_model, settings.model_name)
 
 

@@ -8,13 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seatrial_contracts.errors import DeclarationError, SeatrialError
+from seatrial_contracts.errors import BundleError, DeclarationError, SeatrialError
 from seatrial_contracts.receipt import now
 from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
 from seatrial_serve.models.selection import Selection, parse_selection
 from seatrial_serve.stores.address import Folder, InRegistry, InStore, read_address
 from seatrial_serve.stores.cache import BundleCache, KeptBundle
 from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
+from seatrial_serve.stores.signature import put_beside, read_beside
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at, mark_of
 
 log = logging.getLogger("seatrial.sources")
@@ -29,6 +30,8 @@ class Held:
     selections: Mapping[str, Mapping[str, bytes]]
     single: bool
     mark: str | None = None
+    signatures: Mapping[tuple[str, str], bytes | None] = field(default_factory=dict)
+    """Model and version -> the signature file beside the bundle."""
 
     @property
     def digests(self) -> dict[tuple[str, str], str]:
@@ -58,16 +61,23 @@ class Sources:
     """The addresses that are served. Looks at stores block; one is made at a time."""
 
     def __init__(
-        self, addresses: Sequence[str], versions: str = "latest", cache: BundleCache | None = None
+        self,
+        addresses: Sequence[str],
+        versions: str = "latest",
+        cache: BundleCache | None = None,
+        *,
+        signed: bool = False,
     ) -> None:
         """`versions`: "latest" or "all", of folders of bundles; a bundle's own address counts.
+
+        `signed`: signatures are wanted, so those of stores are looked for until they are there.
 
         Raises `DeclarationError` for an address that is none.
         """
         read = [read_address(text) for text in addresses]
         self.folders = [each.path for each in read if isinstance(each, Folder)]
         self.remote = [RemoteSource(each) for each in read if not isinstance(each, Folder)]
-        self.versions, self._cache = versions, cache or BundleCache()
+        self.versions, self._cache, self._signed = versions, cache or BundleCache(), signed
         self._looking, self._stops = threading.Lock(), threading.Event()
 
     def stop(self) -> None:
@@ -112,7 +122,10 @@ class Sources:
         self._tell(source, from_cache=before is None)
         assert held is not None
         return (
-            before is None or before.digests != held.digests or before.selections != held.selections
+            before is None
+            or before.digests != held.digests
+            or before.selections != held.selections
+            or before.signatures != held.signatures
         )
 
     def _is_as_before(self, source: RemoteSource) -> bool:
@@ -122,31 +135,37 @@ class Sources:
             return False
         if not all(kept.there for kept in held.bundles.values()):
             return False
-        if source.pinned:
+        if self._is_settled(source, held):
             return True
-        mark = mark_of(source.address)
+        mark = mark_of(source.address, signed=self._signed)
         source.asked_at = now()
         return mark == held.mark
+
+    def _is_settled(self, source: RemoteSource, held: Held) -> bool:
+        """Can an address never stand for anything else, nor have a signature that is wanted?"""
+        return source.pinned and (not self._signed or None not in held.signatures.values())
 
     def _fetch(self, source: RemoteSource) -> Held:
         address, known = source.address, None
         if source.held is None:
             known = self._recall(source)
-        if known is not None and source.pinned:
+        if known is not None and self._is_settled(source, known):
             return known  # a digest stands for the same for ever: no need to ask
-        mark = mark_of(address)
+        mark = mark_of(address, signed=self._signed)
         if known is not None and mark is not None and known.mark == mark:
             source.asked_at = now()
             return known
         look = look_at(address, self._stops.is_set)
         source.asked_at = now()
         selections = {name: look.selection(name) for name in look.versions}
-        bundles = {
-            (name, version): self._kept(look, look.offer(name, version), address.shown)
+        offers = {
+            (name, version): look.offer(name, version)
             for name, versions in look.versions.items()
             for version in self._wanted(name, versions, selections[name], single=look.single)
         }
-        held = Held(bundles, selections, look.single, mark)
+        bundles = {key: self._kept(look, offer, address.shown) for key, offer in offers.items()}
+        signatures = {key: offer.signature for key, offer in offers.items()}
+        held = Held(bundles, selections, look.single, mark, signatures)
         remember(address.shown, as_remembered(address.shown, held))
         return held
 
@@ -172,24 +191,31 @@ class Sources:
             )  # fmt: skip
             fetch_into(look, offer, folder, where, self._stops.is_set)
 
-        return self._cache.keep(offer, fetch)
+        kept = self._cache.keep(offer, fetch)
+        try:
+            put_beside(kept.path, offer.signature)
+        except OSError as error:
+            got, want = error.strerror or "an error", "a writable folder with room"
+            raise BundleError("E_BUNDLE_WRITE", f"cache folder {kept.path}", got, want) from error
+        return kept
 
     def _recall(self, source: RemoteSource) -> Held | None:
         """What the cache remembers of an address, if all of it is still there."""
         known = recall(source.address.shown)
         if known is None:
             return None
-        bundles = {}
+        bundles, signatures = {}, {}
         for each in known.bundles:
             kept = self._cache.find(each.digest, each.name, each.version)
             if kept is None:
                 return None
             bundles[each.name, each.version] = kept
+            signatures[each.name, each.version] = read_beside(kept.path)
         selections = {
             name: {file: text.encode() for file, text in files.items()}
             for name, files in known.selections.items()
         }
-        return Held(bundles, selections, known.single, known.mark)
+        return Held(bundles, selections, known.single, known.mark, signatures)
 
     def _tell(self, source: RemoteSource, *, from_cache: bool) -> None:
         """Log a fault when it comes, changes or goes; not at each look."""

@@ -75,7 +75,13 @@ def read_private(folder: Path, name: str, max_bytes: int) -> bytes:
 
 
 def write_private(folder: Path, name: str, data: bytes) -> None:
-    """Write a file into a cache folder; it appears whole, in the place of one of that name.
+    """As `replace_private`, and remove what nobody used for a month."""
+    replace_private(folder, name, data)
+    remove_unused(folder)
+
+
+def replace_private(folder: Path, name: str, data: bytes) -> None:
+    """Write a file into a folder of this user's; it appears whole, in the place of its namesake.
 
     Raises `NotPrivate` and `OSError`.
     """
@@ -90,7 +96,6 @@ def write_private(folder: Path, name: str, data: bytes) -> None:
     finally:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
-    remove_unused(folder)
 
 
 def remove_unused(folder: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES
+from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES, parse_manifest
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
@@ -22,7 +22,6 @@ from seatrial_serve.process.private_cache import (
     check_private,
     make_private,
 )
-from seatrial_serve.stores.received import parse_manifest
 from seatrial_serve.stores.store import Offer
 
 log = logging.getLogger("seatrial.stores")

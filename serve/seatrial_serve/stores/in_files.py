@@ -7,14 +7,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle
+from seatrial_contracts.bundle import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    SIGNATURE_FILE,
+    Bundle,
+    parse_manifest,
+)
 from seatrial_contracts.bundle_files import reading
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import BundleError, MissingExtra, SeatrialError, StoreError
 from seatrial_contracts.manifest import NAME, VERSION, Manifest
 from seatrial_serve.stores.address import EXTRA_OF, InStore
 from seatrial_serve.stores.layer import sealed_pieces
-from seatrial_serve.stores.received import ReceivedBundle, parse_manifest
+from seatrial_serve.stores.received import ReceivedBundle
+from seatrial_serve.stores.signature import MAX_SIGNATURE_BYTES, read_beside
 from seatrial_serve.stores.store import Offer
 
 log = logging.getLogger("seatrial.stores")
@@ -88,7 +95,8 @@ class FilesLook:
                 "E_BUNDLE_NAME", self._store.where, got, "a folder named as the bundle"
             )
         size = sum(file.size for file in manifest.files.values())
-        return Offer(name, version, sha256(data), size)
+        signature = self._store.read(f"{place}{SIGNATURE_FILE}", MAX_SIGNATURE_BYTES)
+        return Offer(name, version, sha256(data), size, signature)
 
     def fetch(self, offer: Offer, received: ReceivedBundle) -> None:
         """Read file after file, as the manifest names them."""
@@ -214,6 +222,8 @@ def push_to_files(
 ) -> str:
     """Write a bundle below a URL, as <name>/<version>, its manifest last; return that place.
 
+    The signature beside it goes along, in the place of one that is there.
+
     A bundle of the same digest that is there already is left as it is. Raises `BundleError` if
     there is another, or if a file is no longer as it was sealed, and `StoreError`.
     """
@@ -229,6 +239,9 @@ def push_to_files(
             f"{sha256(there)[:16]} there already, now {digest[:16]}",
             mend="a sealed bundle never changes: raise the version, or remove the old one",
         )
+    signature = read_beside(bundle.path)
+    if signature is not None:
+        store.write(f"{place}/{SIGNATURE_FILE}", iter((signature,)))
     if there is None:
         for name, sealed in bundle.manifest.files.items():
             tell(f"writing {name}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from seatrial_contracts.bundle import Bundle
@@ -23,7 +24,9 @@ from seatrial_serve.stores.artifact import (
 )
 from seatrial_serve.stores.layer import Layer, layer_root, unpack
 from seatrial_serve.stores.received import ReceivedBundle, never
-from seatrial_serve.stores.registry import Registry
+from seatrial_serve.stores.referrers import find_signature, put_signature
+from seatrial_serve.stores.registry import Fetched, Pieces, Registry
+from seatrial_serve.stores.signature import read_beside
 from seatrial_serve.stores.store import Offer, Stopped
 
 SHA256 = "sha256:"
@@ -39,9 +42,11 @@ class RegistryLook:
         """Ask for the manifests. Raises `StoreError`, and `BundleError` where they hold none."""
         self._address, self._stopped = address, stopped
         with Registry(address, stopped) as registry:
-            manifest = model_manifest(registry, address)
+            found = registry.manifest(address.reference)
+            manifest = model_manifest(registry, found, address.shown)
+            signature = find_signature(registry, found.digest)
         self._layer = only_layer(manifest, address.shown)
-        self._offer = offer_of(manifest, self._layer, address.shown)
+        self._offer = replace(offer_of(manifest, self._layer, address.shown), signature=signature)
         self.versions: Mapping[str, list[str]] = {self._offer.name: [self._offer.version]}
 
     def selection(self, name: str) -> Mapping[str, bytes]:  # noqa: ARG002  (the seam's signature)
@@ -63,17 +68,16 @@ class RegistryLook:
             unpack(blob, size, root, received)
 
 
-def model_manifest(registry: Registry, address: InRegistry) -> Mapping[str, Any]:
-    """The manifest of a reference, or the ModelPack manifest of its index."""
-    found = registry.manifest(address.reference)
-    manifest = parsed(found.data, address.shown)
+def model_manifest(registry: Registry, found: Fetched, where: str) -> Mapping[str, Any]:
+    """A manifest that was found, or the ModelPack manifest of its index."""
+    manifest = parsed(found.data, where)
     if manifest.get("mediaType", found.media_type) == INDEX:
         listed = [each for each in objects(manifest, "manifests") if is_descriptor(each)]
         models = [each for each in listed if each.get("artifactType") == MODEL]
         if not models:
             got = "an index without a ModelPack manifest"
-            raise BundleError("E_BUNDLE_MISSING", address.shown, got, WANT)
-        manifest = parsed(registry.manifest(models[0]["digest"]).data, address.shown)
+            raise BundleError("E_BUNDLE_MISSING", where, got, WANT)
+        manifest = parsed(registry.manifest(models[0]["digest"]).data, where)
     return manifest
 
 
@@ -138,7 +142,9 @@ def offer_of(manifest: Mapping[str, Any], layer: Mapping[str, Any], where: str) 
 def push_to_registry(
     bundle: Bundle, address: InRegistry, tell: Callable[[str], None] = lambda _: None
 ) -> Artifact:
-    """Push a bundle; the tag moves last, once everything that it needs is there.
+    """Push a bundle, and the signature beside it if it has one.
+
+    The tag moves last, once everything that it needs is there.
 
     `tell` is given what is being done. Raises `StoreError`, and `BundleError` where a file is no
     longer as it was sealed.
@@ -155,18 +161,11 @@ def push_to_registry(
             registry.put_blob(config.digest, Pieces(config.data))
         for manifest in artifact.manifests:
             registry.put_manifest(manifest.digest, manifest.data, manifest.media_type)
+        signature = read_beside(bundle.path)
+        if signature is not None:
+            registry.put_manifest(
+                artifact.index.digest, artifact.index.data, artifact.index.media_type
+            )
+            put_signature(registry, artifact.index, signature)
         registry.put_manifest(address.tag, artifact.index.data, artifact.index.media_type)
     return artifact
-
-
-class Pieces:
-    """Bytes in one piece."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter((self._data,))
-
-    def __len__(self) -> int:
-        return len(self._data)

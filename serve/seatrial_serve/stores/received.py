@@ -90,14 +90,6 @@ class ReceivedBundle:
         return BundleError("E_BUNDLE_CHANGED", self.where, got, want, MEND)
 
 
-def parse_manifest(data: bytes) -> Manifest:
-    """A manifest from its bytes. Raises `ValueError`, also for another spelling of it."""
-    manifest = Manifest.model_validate_json(data)
-    if manifest.to_json() != data:
-        raise ValueError("a manifest in another spelling than canonical JSON")
-    return manifest
-
-
 def write_all(write: Callable[[memoryview], int | None], data: bytes) -> None:
     """Write all of `data` by calls that may write less of it. Raises `OSError`."""
     left = memoryview(data)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
+from seatrial_contracts.canonical import read_json
 from seatrial_contracts.errors import MissingExtra, StoreError
 from seatrial_serve.stores.address import InRegistry, is_loopback
 from seatrial_serve.stores.artifact import INDEX, MANIFEST
@@ -66,7 +67,8 @@ class Registry:
     """One repository of a registry. Use `with`."""
 
     def __init__(self, address: InRegistry, stopped: Stopped = never) -> None:
-        self._where, self._stopped = address.shown, stopped
+        self.where = self._where = address.shown
+        self._stopped = stopped
         host = HUB_API if address.host == DOCKER_HUB else address.host
         scheme = "http" if is_loopback(host) else "https"
         self._base = f"{scheme}://{host}/v2/{address.repository}/"
@@ -129,11 +131,49 @@ class Registry:
         with self._ask("PUT", place, ok=(201,), params=query, data=blob, headers=headers):
             pass
 
-    def put_manifest(self, reference: str, data: bytes, media_type: str) -> None:
-        """Upload a manifest under a tag or its digest. Raises `StoreError`."""
+    def whole_blob(self, digest: str, size: int) -> bytes:
+        """A small blob, compared with its digest. Raises `StoreError`."""
+        data = b""
+        with self.blob(digest, size) as blob:
+            while len(data) < size:
+                data += blob.read(size - len(data))
+        if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
+            raise StoreError(self._where, "a blob of other bytes", digest[:23])
+        return data
+
+    def put_manifest(self, reference: str, data: bytes, media_type: str) -> bool:
+        """Upload a manifest under a tag or its digest. Raises `StoreError`.
+
+        Returns whether the registry lists it among the referrers of its subject.
+        """
         headers = {"Content-Type": media_type}
-        with self._ask("PUT", f"manifests/{reference}", ok=(201,), data=data, headers=headers):
-            pass
+        path = f"manifests/{reference}"
+        with self._ask("PUT", path, ok=(201,), data=data, headers=headers) as reply:
+            return "OCI-Subject" in reply.headers
+
+    def referrers(self, subject: str) -> list[dict[str, Any]]:
+        """Descriptors of what names a digest as its subject. Raises `StoreError`."""
+        listed = self._listed(f"referrers/{subject}")
+        return self.tagged_referrers(subject) if listed is None else listed
+
+    def tagged_referrers(self, subject: str) -> list[dict[str, Any]]:
+        """As `referrers`, by the tag that takes their place where a registry lists none."""
+        return self._listed(f"manifests/{subject.replace(':', '-', 1)}") or []
+
+    def _listed(self, path: str) -> list[dict[str, Any]] | None:
+        """The descriptors of an index; None where there is no such path."""
+        with self._ask("GET", path, ok=(200, 404), headers=accepting(), stream=True) as reply:
+            if reply.status_code == 404:
+                return None
+            data = self._read(reply.raw, MAX_MANIFEST_BYTES + 1)
+        try:
+            found = read_json(data[:MAX_MANIFEST_BYTES])
+        except ValueError:
+            found = None
+        listed = found.get("manifests") if isinstance(found, dict) else None
+        if not isinstance(listed, list):
+            raise StoreError(self._where, "a list of referrers that is none", "an index of JSON")
+        return [each for each in listed if isinstance(each, dict)]
 
     @contextmanager
     def _ask(
@@ -180,6 +220,19 @@ class Registry:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             log.debug("%s: %s", self._where, cause_of(error))
             raise StoreError(self._where, f"no connection ({cause_of(error)})", want) from error
+
+
+class Pieces:
+    """Bytes in one piece."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter((self._data,))
+
+    def __len__(self) -> int:
+        return len(self._data)
 
 
 class Blob:

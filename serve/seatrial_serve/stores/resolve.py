@@ -12,6 +12,7 @@ from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_serve.stores.address import Address, Folder, InRegistry, InStore, read_address
 from seatrial_serve.stores.cache import DAMAGED, BundleCache, cache_from_environment
 from seatrial_serve.stores.received import never
+from seatrial_serve.stores.signature import put_beside
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at
 
 
@@ -33,6 +34,7 @@ def open_address(text: str, cache: BundleCache | None = None) -> Bundle:
 def open_kept(cache: BundleCache, offer: Offer, fetch: Callable[[Path], object]) -> Bundle:
     """The verified bundle of an offer; what the disk damaged is fetched once more."""
     kept = cache.keep(offer, fetch)
+    put_beside(kept.path, offer.signature)
     try:
         return open_bundle(kept.path)
     except BundleError as error:
@@ -70,6 +72,7 @@ def pull(address: InRegistry | InStore, folder: Path) -> tuple[Bundle, bool]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{offer.version}.", dir=target.parent))
         try:
             manifest = fetch_into(look, offer, temporary, address.shown, never)
+            put_beside(temporary, offer.signature)
             temporary.chmod(0o755)
             temporary.rename(target)
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,8 @@ class Offer:
     """SHA-256 of its manifest, in hexadecimal."""
     size: int
     """About how many bytes it takes, as the store says."""
+    signature: bytes | None = field(default=None, repr=False)
+    """The signature file beside it, if there is one."""
 
 
 class Look(Protocol):
@@ -68,20 +70,22 @@ def look_at(address: InRegistry | InStore, stopped: Stopped = never) -> Look:
     return FilesLook(address)
 
 
-def mark_of(address: InRegistry | InStore) -> str | None:
+def mark_of(address: InRegistry | InStore, *, signed: bool = False) -> str | None:
     """A text that is the same as long as the address holds the same; None if there is none.
 
-    For a tag it is the digest of its manifest, which costs one request without a body. Raises as
-    `look_at` does.
+    For a tag it is the digest of its manifest, which costs one request without a body; if `signed`,
+    also those of its referrers, which costs one more. Raises as `look_at` does.
     """
     if isinstance(address, InStore):
         return None
-    if address.digest is not None:
-        return address.digest
     from seatrial_serve.stores.registry import Registry
 
     with Registry(address) as registry:
-        return registry.digest_of(address.reference)
+        digest = address.digest or registry.digest_of(address.reference)
+        if digest is None or not signed:
+            return digest
+        referrers = sorted(str(each.get("digest")) for each in registry.referrers(digest))
+    return " ".join([digest, *referrers])
 
 
 def fetch_into(look: Look, offer: Offer, folder: Path, where: str, stopped: Stopped) -> Manifest:

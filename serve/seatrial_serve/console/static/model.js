@@ -34,6 +34,7 @@ function head(model, version) {
     labels.map((label) => make("span", { class: "badge" }, label)),
     version.version === model.serves && model.versions.length > 1 && make("span", { class: "badge" }, "served"),
     version.digest && make("p", { class: "digest" }, "sha256:", version.digest),
+    version.signed_by && make("p", { class: "digest" }, `signed by ${version.signed_by.signer} (${version.signed_by.method} ${version.signed_by.identity})`),
   );
 }
 

@@ -1,0 +1,46 @@
+"""`seatrial sign`: say by a signature who made a bundle, or a receipt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("sign")
+@click.argument(
+    "paths", metavar="BUNDLE|RECEIPT...", type=click.Path(path_type=Path), nargs=-1, required=True
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The private key, in PEM: P-256, P-384 or P-521.",
+)
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file with the key's certificate, and then those of who issued it.",
+)
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file whose first line is the key's password.",
+)
+def command(
+    paths: tuple[Path, ...], key: Path, certificate: Path | None, password_file: Path | None
+) -> None:
+    """Sign bundles, or receipts, as OpenSSF Model Signing 1.0 has it.
+
+    The signature of a bundle covers every sealed file and lies in its folder, as model.sig; that of
+    a receipt lies beside the receipt.
+    """
+    from seatrial_serve.trust.signing import read_signing_key, sign_bundle, sign_receipt
+
+    password = None
+    if password_file is not None:
+        password = password_file.read_bytes().partition(b"\n")[0].rstrip(b"\r")
+    signing = read_signing_key(key, password, certificate)
+    for path in paths:
+        written = sign_bundle(path, signing) if path.is_dir() else sign_receipt(path, signing)
+        click.echo(f"{written}  ({signing.identity})")

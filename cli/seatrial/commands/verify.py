@@ -1,0 +1,43 @@
+"""`seatrial verify`: who made a bundle, and is it whole?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("verify")
+@click.argument("address", metavar="BUNDLE")
+@click.argument("signers", metavar="SIGNERS", type=click.Path(path_type=Path))
+def command(address: str, signers: Path) -> None:
+    """Verify the signature of a bundle, every byte of it, and the signatures of its receipts.
+
+    BUNDLE is a bundle's folder, or its address in a store. SIGNERS is a file of public keys or
+    certificates of authorities, a folder of them, or a trust policy (.toml). Exits with 1 where
+    the bundle is unsigned, changed, or signed by somebody else.
+    """
+    from seatrial_contracts.bundle import open_bundle
+    from seatrial_contracts.errors import BundleError
+    from seatrial_contracts.receipts_folder import newest_files
+    from seatrial_serve.stores.resolve import open_address
+    from seatrial_serve.trust.check import check_receipt, check_signature
+    from seatrial_serve.trust.policy import read_policy
+
+    policy = read_policy(signers)
+    folder = Path(address) if Path(address).is_dir() else open_address(address).path
+    signed = check_signature(folder, policy)
+    bundle = open_bundle(folder)
+    if bundle.digest != signed.digest:
+        raise BundleError("E_BUNDLE_CHANGED", bundle.shown, "another manifest than was signed")
+    click.echo(f"{bundle.name} {bundle.version}  sha256:{bundle.digest}")
+    click.echo(f"signed by {signed.signer}, {signed.method} {signed.identity}")
+    for file in newest_files(folder):
+        try:
+            receipt = check_receipt(file.path, policy)
+        except BundleError as error:
+            if error.code != "E_UNSIGNED":
+                raise
+            click.echo(f"receipt {file.path.name}: unsigned")
+        else:
+            click.echo(f"receipt {file.path.name}: signed by {receipt.signer}")

@@ -1,0 +1,1 @@
+"""Who made a bundle: signatures, and the policy that says whose count."""

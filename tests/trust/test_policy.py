@@ -1,0 +1,149 @@
+"""Whose signatures count."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from support.signers import Keys, make_certificate, make_key
+from support.toys import toy_bundle
+
+from seatrial_contracts.errors import BundleError, DeclarationError
+from seatrial_serve.trust.check import check_signature
+from seatrial_serve.trust.policy import read_policy
+from seatrial_serve.trust.signing import read_signing_key, sign_bundle
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return make_key(tmp_path / "keys")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, keys: Keys) -> Path:
+    """A signed bundle's folder."""
+    made = toy_bundle(tmp_path / "bundles").path
+    sign_bundle(made, read_signing_key(keys.private))
+    return made
+
+
+def outcome(folder: Path, policy: str, tmp_path: Path) -> str:
+    """Who signed, or why it does not count."""
+    path = tmp_path / "keys" / "policy.toml"
+    path.write_text(policy)
+    try:
+        return check_signature(folder, read_policy(path), NOW).signer
+    except BundleError as error:
+        return f"{error.code}: {error}"
+
+
+SIGNER = '[[signer]]\nname = "release"\nkey = "release.pub.pem"\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("", "release"),
+        ('models = ["toy"]', "release"),
+        ('models = ["other", "t*"]', "release"),
+        ('models = ["other-*"]', "it may sign other-* alone"),
+        ("not_before = 2026-06-01", "release"),
+        ("not_before = 2026-06-02", "it counts from 2026-06-02 on"),
+        ("not_after = 2026-06-02", "release"),
+        ("not_after = 2026-06-01T12:00:00Z", "it counted until 2026-06-01 12:00:00+00:00"),
+        ("not_after = 2026-06-01T12:00:00", "it counted until"),
+    ],
+)
+def test_a_signer_counts_for_its_models_and_in_its_time(
+    more: str, says: str, folder: Path, tmp_path: Path
+) -> None:
+    said = outcome(folder, SIGNER + more, tmp_path)
+    assert says in said
+    assert said == "release" or said.startswith("E_SIGNER")
+
+
+def test_a_revoked_key_counts_no_more_whoever_names_it(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "policy.toml"
+    path.write_text(SIGNER)
+    key = check_signature(folder, read_policy(path), NOW).identity
+    assert "is revoked" in outcome(folder, f'revoked = ["{key}"]\n{SIGNER}', tmp_path)
+    assert outcome(folder, f'revoked = ["{"0" * 64}"]\n{SIGNER}', tmp_path) == "release"
+
+
+def test_the_first_signer_that_counts_is_named(folder: Path, tmp_path: Path) -> None:
+    other = '[[signer]]\nname = "a team"\nkey = "release.pub.pem"\nmodels = ["x"]\n'
+    assert outcome(folder, other + SIGNER, tmp_path) == "release"
+
+
+def test_a_certificate_counts_by_its_names_and_until_it_is_revoked(tmp_path: Path) -> None:
+    folder = toy_bundle(tmp_path / "bundles").path
+    made = make_certificate(tmp_path / "keys", "/CN=build.example.org/O=Example")
+    sign_bundle(folder, read_signing_key(made.private, certificates=made.chain))
+    signer = '[[signer]]\nname = "ci"\nauthority = "root.pem"\n'
+    now = datetime.now(UTC)
+    path = tmp_path / "keys" / "policy.toml"
+
+    def says(policy: str) -> str:
+        path.write_text(policy)
+        try:
+            return check_signature(folder, read_policy(path), now).identity
+        except BundleError as error:
+            return str(error)
+
+    identity = says(signer)
+    assert "build.example.org" in identity
+    assert says(signer + 'identities = ["*CN=build.example.org*"]') == identity
+    assert "whom the policy does not name" in says(signer + 'identities = ["CN=other"]')
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.x509 import load_pem_x509_certificate
+
+    for name in ("leaf", "between"):
+        certificate = load_pem_x509_certificate((tmp_path / "keys" / f"{name}.pem").read_bytes())
+        revoked = certificate.fingerprint(SHA256()).hex()
+        assert "is revoked" in says(f'revoked = ["{revoked}"]\n{signer}')
+
+
+def test_a_folder_of_keys_and_certificates(folder: Path, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path / "made")
+    trusted = tmp_path / "trusted"
+    trusted.mkdir()
+    for number, path in enumerate((certificate.authority, make_key(tmp_path / "other").public)):
+        (trusted / f"{number}.pem").write_bytes(path.read_bytes())
+    with pytest.raises(BundleError, match="does not name"):
+        check_signature(folder, read_policy(trusted), NOW)
+    (trusted / "ours.pem").write_bytes((tmp_path / "keys" / "release.pub.pem").read_bytes())
+    assert check_signature(folder, read_policy(trusted), NOW).signer == "ours"
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        ("signer = []", "signer"),
+        ("x = 1\n" + SIGNER, "x"),
+        ('[[signer]]\nname = "a"\n', "one of key, authority and sigstore"),
+        ('[[signer]]\nname = "a"\nkey = "none.pem"\n', "No such file"),
+        ('[[signer]]\nname = "a"\nkey = "policy.toml"\n', "no public key"),
+        (SIGNER + 'identities = ["x"]', "identities are of an authority"),
+        (SIGNER + "not_after = 5", "not_after"),
+        ('revoked = ["x"]\n' + SIGNER, "revoked"),
+        ("[[signer", "TOML"),
+    ],
+)
+def test_a_policy_that_cannot_be_used_says_why(
+    policy: str, says: str, keys: Keys, tmp_path: Path
+) -> None:
+    path = keys.public.with_name("policy.toml")
+    path.write_text(policy)
+    with pytest.raises(DeclarationError, match=says):
+        read_policy(path)
+
+
+def test_a_private_key_is_no_signers_file(keys: Keys, tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match="want the public one"):
+        read_policy(keys.private)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DeclarationError, match="no file"):
+        read_policy(tmp_path / "empty")

@@ -1,0 +1,411 @@
+"""Servers that require signatures: what is refused, what goes on, and what is shown."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from prometheus_client import generate_latest
+from support import changed_bundles
+from support.registries import SmallRegistry, debian_registry, small_registry
+from support.running import Running, run_app
+from support.signers import Keys, make_key
+from support.toys import ROWS, fake_runtimes, toy_bundle
+
+import seatrial as st
+from seatrial_contracts.errors import DeclarationError
+from seatrial_serve.inference import engine
+from seatrial_serve.metrics.metrics import Metrics
+from seatrial_serve.models.loader import Loader
+from seatrial_serve.models.repository import Repository
+from seatrial_serve.process.resources import ThreadPlan
+from seatrial_serve.scheduling.fair_pool import FairPool
+from seatrial_serve.settings import Settings
+from seatrial_serve.stores.address import InRegistry, read_address
+from seatrial_serve.stores.in_files import push_to_files
+from seatrial_serve.stores.in_registry import push_to_registry
+from seatrial_serve.stores.resolve import pull
+from seatrial_serve.trust.seen import SeenVersions
+from seatrial_serve.trust.signing import read_signing_key, sign_bundle
+from seatrial_serve.trust.statement import SIGNATURE_FILE
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return make_key(tmp_path / "keys")
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_runtimes(monkeypatch)
+
+
+def put(tmp_path: Path, version: str, keys: Keys | None) -> st.Bundle:
+    """A bundle of a version, signed by a key."""
+    bundle = toy_bundle(tmp_path / "bundles", version=version)
+    if keys is not None:
+        sign_bundle(bundle.path, read_signing_key(keys.private))
+    return bundle
+
+
+def serving(tmp_path: Path, keys: Keys, **options: Any) -> Any:
+    return run_app(tmp_path / "bundles", require_signature=keys.public, admin=True, **options)
+
+
+async def version_of(running: Running) -> str:
+    reply = await running.client.post("/v1/models/toy:predict", json={"instances": [ROWS[0]]})
+    assert reply.status_code == 200, reply.text
+    found: str = reply.json()["model_version"]
+    return found
+
+
+async def states(running: Running) -> dict[str, dict[str, Any]]:
+    told = (await running.client.get("/v1/models/toy")).json()
+    return {each["version"]: each for each in told["versions"]}
+
+
+async def test_who_signed_is_shown(tmp_path: Path, keys: Keys) -> None:
+    put(tmp_path, "1.0.0", keys)
+    async with serving(tmp_path, keys) as running:
+        assert await version_of(running) == "1.0.0"
+        signed = (await states(running))["1.0.0"]["signed_by"]
+        assert (signed["signer"], signed["method"]) == ("release", "key")
+        ready = (await running.client.get("/v2/models/toy/ready")).json()
+        assert ready["signed_by"] == signed
+        running.metrics.flush()
+        assert 'signer="release"' in generate_latest(running.metrics.registry).decode()
+
+
+async def test_without_the_setting_nobody_is_named(tmp_path: Path, keys: Keys) -> None:
+    put(tmp_path, "1.0.0", keys)
+    async with run_app(tmp_path / "bundles") as running:
+        assert "signed_by" not in (await states(running))["1.0.0"]
+
+
+@pytest.mark.parametrize("case", ["unsigned", "by another", "of another bundle", "changed"])
+async def test_what_is_not_signed_is_refused_and_the_old_one_goes_on(
+    case: str, tmp_path: Path, keys: Keys
+) -> None:
+    old = put(tmp_path, "1.0.0", keys)
+    async with serving(tmp_path, keys) as running:
+        match case:
+            case "unsigned":
+                put(tmp_path, "1.1.0", None)
+                code = "E_UNSIGNED"
+            case "by another":
+                put(tmp_path, "1.1.0", make_key(tmp_path / "other"))
+                code = "E_SIGNER"
+            case "of another bundle":
+                new = put(tmp_path, "1.1.0", None)
+                shutil.copy(old.path / SIGNATURE_FILE, new.path)
+                code = "E_SIGNATURE"
+            case _:
+                new = put(tmp_path, "1.1.0", keys)
+                path = new.path / "profile.json"
+                path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+                code = "E_BUNDLE_CHANGED"
+        await running.lifecycle.reload()
+        assert await version_of(running) == "1.0.0"
+        assert (await states(running))["1.1.0"]["code"] == code
+        sign_bundle(put(tmp_path / "again", "1.1.0", None).path, read_signing_key(keys.private))
+        shutil.rmtree(tmp_path / "bundles" / "toy" / "1.1.0")
+        shutil.copytree(
+            tmp_path / "again" / "bundles" / "toy" / "1.1.0",
+            tmp_path / "bundles" / "toy" / "1.1.0",
+        )
+        await running.lifecycle.reload()
+        assert await version_of(running) == "1.1.0"
+
+
+async def test_a_revoked_key_is_noticed_at_the_next_load(tmp_path: Path, keys: Keys) -> None:
+    policy = tmp_path / "keys" / "policy.toml"
+    signer = '[[signer]]\nname = "release"\nkey = "release.pub.pem"\n'
+    policy.write_text(signer)
+    put(tmp_path, "1.0.0", keys)
+    async with run_app(tmp_path / "bundles", require_signature=policy) as running:
+        key = (await states(running))["1.0.0"]["signed_by"]["identity"]
+        policy.write_text(f'revoked = ["{key}"]\n{signer}')
+        put(tmp_path, "1.1.0", keys)
+        await running.lifecycle.reload()
+        assert await version_of(running) == "1.0.0"
+        assert "revoked" in (await states(running))["1.1.0"]["reason"]
+        policy.write_text("no policy")
+        await running.lifecycle.reload()
+        assert "TOML" in (await states(running))["1.1.0"]["reason"]
+        assert await version_of(running) == "1.0.0"
+
+
+def test_a_policy_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    settings = Settings(require_signature=tmp_path / "none.pem")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(DeclarationError, match="No such file"):
+        Loader(settings, ThreadPlan(runs=1), pool, FairPool(1), Metrics(on=False), Mock())
+
+
+# --- rollbacks
+
+
+async def test_an_older_version_is_no_follower(tmp_path: Path, keys: Keys) -> None:
+    put(tmp_path, "1.0.0", keys)
+    new = put(tmp_path, "1.1.0", keys)
+    async with serving(tmp_path, keys) as running:
+        assert await version_of(running) == "1.1.0"
+        shutil.rmtree(new.path)
+        await running.lifecycle.reload()
+        assert await version_of(running) == "1.1.0"  # in memory
+        assert (await states(running))["1.0.0"]["code"] == "E_ROLLBACK"
+    async with serving(tmp_path, keys) as running:  # a server that is new
+        assert (await states(running))["1.0.0"]["code"] == "E_ROLLBACK"
+    async with serving(tmp_path, keys, allow_rollback=True) as running:
+        assert await version_of(running) == "1.0.0"
+    async with serving(tmp_path, keys) as running:  # which is the highest now
+        assert await version_of(running) == "1.0.0"
+
+
+async def test_versions_beside_the_highest_are_no_rollback(tmp_path: Path, keys: Keys) -> None:
+    put(tmp_path, "1.0.0", keys)
+    put(tmp_path, "1.1.0", keys)
+    for _ in range(2):
+        async with serving(tmp_path, keys, versions="all") as running:
+            assert {each["state"] for each in (await states(running)).values()} == {"READY"}
+
+
+async def test_other_bytes_of_a_version_that_was_served_are_refused(
+    tmp_path: Path, keys: Keys
+) -> None:
+    put(tmp_path, "1.0.0", keys)
+    async with serving(tmp_path, keys) as running:
+        await version_of(running)
+    shutil.rmtree(tmp_path / "bundles")
+    other = toy_bundle(tmp_path / "bundles", version="1.0.0", limits=st.Limits(max_rows=7))
+    sign_bundle(other.path, read_signing_key(keys.private))
+    async with serving(tmp_path, keys) as running:
+        assert (await states(running))["1.0.0"]["code"] == "E_ROLLBACK"
+
+
+def test_a_record_that_cannot_be_kept_is_said_and_holds_for_the_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "versions").write_text("a file")
+    seen = SeenVersions(tmp_path / "versions")
+    seen.remember("toy", "1.1.0", "0" * 64)
+    assert "not kept" in caplog.text
+    found = seen.highest("toy")
+    assert found is not None
+    assert found.version == "1.1.0"
+
+
+def test_a_record_of_others_is_not_believed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = SeenVersions(tmp_path / "versions")
+    seen.remember("toy", "1.1.0", "0" * 64)
+    assert SeenVersions(tmp_path / "versions").highest("toy") is not None
+    (tmp_path / "versions" / "toy.json").write_text("{}")
+    assert SeenVersions(tmp_path / "versions").highest("toy") is None
+    assert "no record" in caplog.text
+
+
+# --- stores
+
+
+def push(registry: str, bundle: st.Bundle, tag: str = "now") -> InRegistry:
+    address = read_address(f"oci://{registry}/team/toy:{tag}")
+    assert isinstance(address, InRegistry)
+    push_to_registry(bundle, address)
+    return address
+
+
+async def test_a_signature_travels_through_a_registry(tmp_path: Path, keys: Keys) -> None:
+    with small_registry() as registry:
+        await travels(registry.host, tmp_path, keys)
+        tags = [each for each in registry.manifests if each.startswith("sha256-")]
+        assert len(tags) == 1  # this registry lists no referrers
+
+
+@pytest.mark.slow
+async def test_a_signature_travels_through_debians_registry(tmp_path: Path, keys: Keys) -> None:
+    with debian_registry(tmp_path) as host:
+        await travels(host, tmp_path, keys)
+
+
+async def travels(host: str, tmp_path: Path, keys: Keys) -> None:
+    """Unsigned it is refused; signed later, it is taken up."""
+    bundle = put(tmp_path, "1.0.0", None)
+    address = push(host, bundle)
+    wanted = {"require_signature": keys.public}
+    async with run_app(address.shown, **wanted) as running:
+        assert (await states(running))["1.0.0"]["code"] == "E_UNSIGNED"
+        sign_bundle(bundle.path, read_signing_key(make_key(tmp_path / "other").private))
+        push(host, bundle)
+        await running.lifecycle.reload()
+        assert (await states(running))["1.0.0"]["code"] == "E_SIGNER"
+        sign_bundle(bundle.path, read_signing_key(keys.private))
+        push(host, bundle)
+        await running.lifecycle.reload()
+        assert await version_of(running) == "1.0.0"
+    pulled, _ = pull(address, tmp_path / "pulled")
+    theirs = (pulled.path / SIGNATURE_FILE).read_bytes()
+    assert theirs == (bundle.path / SIGNATURE_FILE).read_bytes()
+
+
+async def test_a_pinned_address_waits_for_its_signature_and_then_asks_no_more(
+    tmp_path: Path, keys: Keys
+) -> None:
+    with small_registry() as registry:
+        bundle = put(tmp_path, "1.0.0", None)
+        tag = push(registry.host, bundle)
+        digest = next(each for each in registry.manifests if registry.manifests[each]
+                      == registry.manifests["now"] and each != "now")  # fmt: skip
+        pinned = tag.pinned(digest).shown
+        async with run_app(pinned, require_signature=keys.public) as running:
+            assert (await states(running))["1.0.0"]["code"] == "E_UNSIGNED"
+            sign_bundle(bundle.path, read_signing_key(keys.private))
+            push(registry.host, bundle)
+            await running.lifecycle.reload()
+            assert await version_of(running) == "1.0.0"
+            asked = len(registry.asked)
+            await running.lifecycle.reload()
+            assert len(registry.asked) == asked
+
+
+async def test_a_signature_travels_through_an_object_store(tmp_path: Path, keys: Keys) -> None:
+    bundle = put(tmp_path, "1.0.0", keys)
+    address = read_address(f"memory://{tmp_path.name}/models")
+    push_to_files(bundle, address)  # type: ignore[arg-type]
+    async with run_app(address.shown, require_signature=keys.public) as running:
+        assert await version_of(running) == "1.0.0"
+
+
+ODD_REFERRERS: dict[str, Callable[[SmallRegistry, str], object]] = {
+    "no index": lambda registry, tag: registry.manifests.update({tag: ("x", b"[]")}),
+    "no such manifest": lambda registry, tag: registry.manifests.update(
+        {tag: ("x", json.dumps({"manifests": [{
+            "artifactType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "digest": "sha256:" + "0" * 64}]}).encode())}
+    ),
+    "other bytes": lambda registry, tag: registry.blobs.update(
+        {digest: bytes(len(data)) for digest, data in registry.blobs.items() if b"dsse" in data}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ODD_REFERRERS)
+async def test_a_registry_that_answers_oddly_changes_nothing(
+    case: str, tmp_path: Path, keys: Keys
+) -> None:
+    with small_registry() as registry:
+        address = push(registry.host, put(tmp_path, "1.0.0", keys))
+        async with run_app(address.shown, require_signature=keys.public) as running:
+            assert await version_of(running) == "1.0.0"
+            push(registry.host, put(tmp_path, "1.1.0", keys))
+            tag = [each for each in registry.manifests if each.startswith("sha256-")][-1]
+            ODD_REFERRERS[case](registry, tag)
+            await running.lifecycle.reload()
+            assert await version_of(running) == "1.0.0"
+
+
+# --- bundles that somebody changed
+
+
+FOREIGN = ("signature of another bundle", "re-signed by another key", "unsigned", "rehashed")
+
+
+def change(sealed: Path, copy: Path, seed: int, other: Keys, another: Path) -> str:
+    """Change a signed bundle in one of many ways; return which."""
+    chance = random.Random(seed)
+    shutil.copytree(sealed, copy)
+    kind = chance.choice((*FOREIGN, *["changed"] * 12, "extra", "link", "case", "signature"))
+    match kind:
+        case "signature of another bundle":
+            shutil.copy(another / SIGNATURE_FILE, copy)
+        case "re-signed by another key":
+            sign_bundle(copy, read_signing_key(other.private))
+        case "unsigned":
+            (copy / SIGNATURE_FILE).unlink()
+        case "extra":
+            (copy / chance.choice(["a.bin", "graphs/b.onnx", ".hidden"])).write_bytes(b"x")
+        case "link":
+            path = chance.choice([each for each in copy.rglob("*") if each.is_file()])
+            moved = path.rename(copy.parent / f"moved-{seed}")
+            path.symlink_to(moved)
+        case "case":
+            path = chance.choice(sorted(copy.glob("*.json")))
+            path.rename(path.with_name(path.name.swapcase()))
+        case "signature":
+            path = copy / SIGNATURE_FILE
+            data = bytearray(path.read_bytes())
+            # within the payload or the signature: what lies around them is no claim
+            start = data.index(b'"payload":"') + 11
+            data[start + chance.randrange(200)] ^= 1
+            path.write_bytes(data)
+        case _:
+            changed_bundles.change(copy, chance)
+    return kind
+
+
+def rest_of(count: int, tmp_path: Path, keys: Keys) -> Counter[str]:
+    """Change a bundle so often; count what became of it."""
+    sealed = changed_bundles.seal(tmp_path / "sealed").path
+    another = toy_bundle(tmp_path / "another").path
+    for folder in (sealed, another):
+        sign_bundle(folder, read_signing_key(keys.private))
+    other, came = make_key(tmp_path / "other"), Counter[str]()
+    settings = Settings(
+        prove="always", allow_breaking=True, allow_rollback=True, require_signature=keys.public
+    )
+    with ThreadPoolExecutor(1) as pool:
+        loader = Loader(
+            settings, ThreadPlan(runs=1), pool, FairPool(1), Metrics(on=True),
+            Mock(spec=Repository),
+        )  # fmt: skip
+        assert changed_bundles.outcome(sealed, loader) == "served"
+        for seed in range(count):
+            copy = tmp_path / "copies" / str(seed) / "toy" / "1.0.0"
+            same = not differs(sealed, copy, seed, other, another)
+            found = changed_bundles.outcome(copy, loader)
+            assert found != "served" or same, f"seed {seed}"
+            came[found] += 1
+            shutil.rmtree(copy.parent.parent)
+    return came
+
+
+def differs(sealed: Path, copy: Path, seed: int, other: Keys, another: Path) -> bool:
+    """Change a copy; return whether it is another bundle, or signed by somebody else, now."""
+    change(sealed, copy, seed, other, another)
+    names = {path.relative_to(copy) for path in copy.rglob("*")}
+    if names != {path.relative_to(sealed) for path in sealed.rglob("*")}:
+        return True
+    return any(
+        (copy / name).is_symlink()
+        or not (copy / name).is_file()  # a pipe, say
+        or (copy / name).read_bytes() != (sealed / name).read_bytes()
+        for name in names
+        if (sealed / name).is_file()
+    )
+
+
+def test_no_changed_bundle_is_served(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "runtimes", lambda: {"fake": changed_bundles.load_fake})
+    came = rest_of(60, tmp_path, keys)
+    assert {"E_UNSIGNED", "E_SIGNER", "E_SIGNATURE"} <= came.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_no_changed_bundle_of_a_thousand_is_served(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "runtimes", lambda: {"fake": changed_bundles.load_fake})
+    came = rest_of(1000, tmp_path, keys)
+    assert came["served"] <= 5  # those that the change left as they were
+    assert sum(came.values()) == 1000
