@@ -13,6 +13,7 @@ from seatrial_contracts.errors import MissingExtra, SeatrialError
 
 COMMANDS = {
     "adopt": "Seal a model that others made: an ONNX file, or a scikit-learn estimator.",
+    "audit": "Verify an audit log: is it as it was written?",
     "diff": "Compare two versions: contracts, answers, size, speed.",
     "drift": "Compare what comes now with what the model was trained on.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",

@@ -35,6 +35,7 @@ from seatrial_serve.observers.drift import DriftObserver
 from seatrial_serve.observers.observers import open_observers
 from seatrial_serve.observers.refused import record_refusal
 from seatrial_serve.observers.sampling import Sampler
+from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.budget import Budget, Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
@@ -144,6 +145,7 @@ def run_server(
     rarely_collect_all()
     plan, drain = plan_threads(settings.threads or usable_cores()), Drain()
     with (
+        recording(settings.audit_log),
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial") as pool,
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial-load") as loads,
         FairPool(plan.runs) as host_stages,

@@ -489,6 +489,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Over how many of the last truths accuracy and calibration error are taken.",
     )
+    audit_log: Path | None = Field(
+        None,
+        description=(
+            "File for a record of loads, refused bundles and calls of administration, one JSON "
+            "object a line, that `seatrial audit verify` checks. By default none is kept."
+        ),
+    )
     keep_failures: Path | None = Field(
         None,
         description=(

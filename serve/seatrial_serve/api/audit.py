@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from seatrial_serve.models.repository import Repository
+from seatrial_serve.process.audit_log import record
 from seatrial_serve.process.codes import status_of
 
 log = logging.getLogger("seatrial.audit")
@@ -48,3 +49,4 @@ def audited(
         }
         level = logging.INFO if result == OK else logging.WARNING
         log.log(level, "%s of %s by %s over %s: %s, request %s", *fields.values(), extra=fields)
+        record("administration", **fields)

@@ -21,6 +21,7 @@ from seatrial_serve.models.folder_rest import FolderRest
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.scan import FoundModel
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.process.audit_log import record
 
 log = logging.getLogger("seatrial.keeper")
 RETRY_S = 1.0
@@ -295,6 +296,7 @@ class ModelLifecycle:
             if entry is None or entry.model is not model:
                 return
             log.error("%s %s takes no more traffic: %s", entry.name, entry.version, reason)
+            record("distrust", model=entry.name, version=entry.version, code=code)
             if fall_back:
                 await self._load_older(entry)
             entry.state, entry.code, entry.reason = State.FAILED, code, reason
@@ -355,6 +357,7 @@ class ModelLifecycle:
         """Take a version out. Requests that have it already are waited for in the background."""
         self._repository.drop(entry)
         log.info("%s %s is no longer served", entry.name, entry.version)
+        record("retire", model=entry.name, version=entry.version, digest=entry.digest)
         if entry.model is None:
             return
         held, drain = entry.model.held, self._spawn(self._drain(entry.model), self._draining)

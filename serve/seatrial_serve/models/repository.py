@@ -23,6 +23,7 @@ from seatrial_serve.models.scan import (
 from seatrial_serve.models.selection import Selection
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.models.sources import Sources
+from seatrial_serve.process.audit_log import record
 from seatrial_serve.settings import Settings
 from seatrial_serve.stores.cache import BundleCache
 
@@ -277,6 +278,7 @@ class Repository:
             entry.state = State.FAILED
             if entry.reason != known:  # what is tried again and again is said once
                 log.error("%s %s is not ready: %s", entry.name, entry.version, entry.reason)
+                record_load(entry, entry.code)
         else:
             how = (
                 ", by a kept receipt and one golden row"
@@ -290,6 +292,19 @@ class Repository:
                 entry.load_s,
                 how,
             )
+            record_load(entry, "ok")
+
+
+def record_load(entry: Entry, result: str) -> None:
+    """Write to the audit log how a load ended."""
+    record(
+        "load",
+        model=entry.name,
+        version=entry.version,
+        digest=entry.digest,
+        signer=entry.signed.signer if entry.signed is not None else "",
+        result=result,
+    )
 
 
 def open_repository(settings: Settings) -> Repository:

@@ -1,0 +1,44 @@
+"""`seatrial audit`: is an audit log as it was written?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group("audit")
+def command() -> None:
+    """Read audit logs, as `seatrial serve --audit-log` writes them."""
+
+
+@command.command("verify")
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+)  # fmt: skip
+@click.option(
+    "--last",
+    metavar="DIGEST",
+    help="The digest of the last line, as this command printed it earlier: it must be among them.",
+)
+def verify(files: tuple[Path, ...], last: str | None) -> None:
+    """Verify that no line of a log was changed, added or removed.
+
+    Several FILEs, the oldest first, are one log that was moved away now and then. Prints the number
+    of lines and the digest of the last one: keep it elsewhere, and give it as --last the next time,
+    so that a log that was cut at its end is found too. Exits with 1 where the chain breaks.
+    """
+    from seatrial_contracts.canonical import sha256
+    from seatrial_serve.process.audit_log import follow_chain
+
+    chain = follow_chain(files)
+    if chain.fault:
+        click.echo(f"{chain.fault}; {chain.lines} lines before it are as they were written")
+        raise click.exceptions.Exit(1)
+    if last is not None:
+        digests = (sha256(line) for path in files for line in path.read_bytes().splitlines(True))
+        if last not in digests:
+            click.echo(f"no line of digest {last}: the log was cut, or is another one")
+            raise click.exceptions.Exit(1)
+    click.echo(f"{chain.lines} lines, last {chain.last}")
