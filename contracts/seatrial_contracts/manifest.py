@@ -178,8 +178,6 @@ class Manifest(_Value):
     version: Annotated[str, AfterValidator(check_version)]
     batchable: bool
     """False: rows are never run together, since one row's answer would depend on the others."""
-    opset: int = Field(ge=1, le=99)
-    """Of ONNX, which counts about one a year; 24 is of 2025."""
     variants: tuple[Variant, ...] = Field(min_length=1, max_length=64)
     prepare: Prepare | None = None
     origin: Origin = Origin()

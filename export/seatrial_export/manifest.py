@@ -10,7 +10,6 @@ from pathlib import Path
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
 from seatrial_export.gate.candidate import GRAPH, PREPARE_GRAPH, Candidate
 from seatrial_export.graphs.needs import needs_of
-from seatrial_export.graphs.read import opset_of
 
 
 def manifest_of(candidate: Candidate, packages: Mapping[str, str], source: Path | None) -> Manifest:
@@ -37,7 +36,6 @@ def manifest_of(candidate: Candidate, packages: Mapping[str, str], source: Path 
         name=declared.name,
         version=declared.version,
         batchable=candidate.batchable,
-        opset=opset_of(candidate.model.onnx),
         variants=(original,),
         prepare=prepare,
         origin=declared.origin,

@@ -64,7 +64,6 @@ def put(folder: Path, version: str, factor: float, most: float = 10.0) -> Path:
             name="m",
             version=version,
             batchable=True,
-            opset=20,
             variants=(variant,),
             files={},
         ),

@@ -146,7 +146,12 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
         "E_BUNDLE_CHANGED",
     ),
     "an opset of -1": (
-        lambda f: rewrite_manifest(f, lambda m: m.update({"opset": -1})),
+        lambda f: rewrite_manifest(
+            f,
+            lambda m: m["variants"][0].update(
+                {"needs": {"ir": 10, "opsets": {"ai.onnx": -1}, "onnxruntime": "1.17"}}
+            ),
+        ),
         "E_BUNDLE_MANIFEST",
     ),
     "two variants of one name": (

@@ -85,7 +85,6 @@ def sealed(folder: Path, **promise: Any) -> Bundle:
         name="notes",
         version="1.0.0",
         batchable=True,
-        opset=20,
         variants=variants,
         waivers={"lint": "<u>why</u>"},
         files={},

@@ -271,7 +271,6 @@ def write(
             name=name,
             version="1.0.0",
             batchable=True,
-            opset=20,
             variants=(variant,),
             files={},
         ),

@@ -99,7 +99,6 @@ def seal(folder: Path, version: str = "1.0.0", damage: int = 0) -> None:
         name="words",
         version=version,
         batchable=True,
-        opset=20,
         variants=variants,
         files={},
     )

@@ -167,7 +167,6 @@ def seal(folder: Path) -> None:
         name="allsorts",
         version="1.0.0",
         batchable=True,
-        opset=20,
         variants=(variant,),
         files={},
     )

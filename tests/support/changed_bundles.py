@@ -226,7 +226,6 @@ def seal(folder: Path) -> st.Bundle:
         name="toy",
         version="1.0.0",
         batchable=True,
-        opset=20,
         variants=variants,
         files={},
         made_with={"torch": "2.9"},

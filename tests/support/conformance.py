@@ -133,7 +133,6 @@ def seal(folder: Path, version: str = "1.0.0") -> None:
             name="conformance",
             version=version,
             batchable=True,
-            opset=20,
             variants=(variant,),
             files={},
         ),

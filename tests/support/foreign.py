@@ -58,6 +58,13 @@ def answers(
     return load_engine(bundle, RuntimeOptions()).answer(rows, batch_rows)
 
 
+def opset_of(bundle: st.Bundle) -> int:
+    """The opset that the fp32 graph needs, as the manifest says."""
+    needs = bundle.manifest.variant("fp32").needs
+    assert needs is not None
+    return needs.opset
+
+
 def findings(bundle: st.Bundle) -> str:
     """What the receipt warns of."""
     return " ".join(trial.finding for receipt in bundle.receipts() for trial in receipt.trials)

@@ -55,7 +55,7 @@ def bundle_of(
     form, data = graph
     variant = Variant(name="fp32", format=form, graph=f"graphs/fp32.{form}")
     manifest = Manifest(
-        schema=1, name=name, version="1.0.0", batchable=True, opset=20, variants=(variant,),
+        schema=1, name=name, version="1.0.0", batchable=True, variants=(variant,),
         files={},
     )  # fmt: skip
     return write_bundle(

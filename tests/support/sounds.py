@@ -62,7 +62,7 @@ def seal(folder: Path) -> Bundle:
     }
     variant = Variant(name="fp32", format="onnx", graph="graphs/model.onnx")
     manifest = Manifest(
-        schema=1, name="sound", version="1.0.0", batchable=True, opset=20, variants=(variant,),
+        schema=1, name="sound", version="1.0.0", batchable=True, variants=(variant,),
         files={},
     )  # fmt: skip
     return write_bundle(folder, manifest, files)

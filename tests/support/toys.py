@@ -82,7 +82,6 @@ def toy_manifest(name: str = "toy", version: str = "1.0.0", batchable: bool = Tr
         name=name,
         version=version,
         batchable=batchable,
-        opset=20,
         variants=(variant,),
         files={},
     )

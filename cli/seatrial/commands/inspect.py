@@ -42,7 +42,6 @@ def command(address: str, as_json: bool, measure: bool) -> None:
     )
     console.print(
         f"{bundle.size_bytes / 1e6:.2f} MB in {len(bundle.manifest.files)} sealed files, "
-        f"opset {bundle.manifest.opset}, "
         f"{'batchable' if bundle.manifest.batchable else 'never batched'}, "
         f"{len(bundle.golden.rows)} golden rows, {len(bundle.golden.refusals)} refusals",
         highlight=False,

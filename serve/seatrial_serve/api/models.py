@@ -272,6 +272,6 @@ def about(bundle: Bundle) -> dict[str, Any]:
     """What the manifest says of how the bundle came to be."""
     manifest = bundle.manifest.model_dump(
         mode="json",
-        include={"batchable", "opset", "variants", "made_with", "git_commit", "waivers"},
+        include={"batchable", "variants", "made_with", "git_commit", "waivers"},
     )
     return manifest | {"size_bytes": bundle.size_bytes}
