@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.manifest import MAX_FILE_BYTES
 from seatrial_contracts.promise import Promise
 from seatrial_export.check_declared import check_declared
 from seatrial_export.formats import formats
@@ -42,6 +43,7 @@ def export_pipeline(
     check_declared(
         pipeline, since, allow_breaking=allow_breaking, formats=formats_wanted, fastest=fastest
     )
+    check_formats(pipeline, formats_wanted)
     source = None if target is None else Path(target.rpartition(":")[0])
     with Scratch(Path(out)) as scratch:
         candidate = pass_export_gate(pipeline, progress, target, scratch)
@@ -52,18 +54,31 @@ def export_pipeline(
         )  # fmt: skip
 
 
-def make_formats(
-    candidate: TorchCandidate, wanted: Sequence[str], progress: Progress
-) -> list[Made]:
-    """Each format beside ONNX. Raises `DeclarationError` for one that nobody makes."""
+def check_formats(pipeline: Pipeline, wanted: Sequence[str]) -> None:
+    """Raise `DeclarationError` for a format that nobody makes, or that would be too large."""
     known = formats()
     for name in wanted:
         if name not in known:
             raise DeclarationError(
                 "--format", name, f"one of {', '.join(known)}", "ONNX is always made"
             )
+    weights = (*pipeline.model.parameters(), *pipeline.model.buffers())
+    size = sum(tensor.nbytes for tensor in weights)
+    if wanted and size > MAX_FILE_BYTES:
+        raise DeclarationError(
+            f"--format {wanted[0]}",
+            f"weights of {size:,} bytes",
+            f"at most {MAX_FILE_BYTES:,}, since the format is one file",
+            "leave it out: ONNX has large weights in a file of their own",
+        )
+
+
+def make_formats(
+    candidate: TorchCandidate, wanted: Sequence[str], progress: Progress
+) -> list[Made]:
+    """Each format beside ONNX. Raises `GateError`."""
     made = []
     for name in dict.fromkeys(wanted):
         progress(name)
-        made.append(known[name](candidate))
+        made.append(formats()[name](candidate))
     return made

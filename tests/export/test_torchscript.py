@@ -218,3 +218,16 @@ def test_the_server_serves_it_where_it_is_trusted_and_says_why_where_not(
         cli, ["parity", str(bundle.path), "--trust-torchscript", "--runner", "torchscript"]
     )
     assert done.exit_code == 0, done.output
+
+
+def test_weights_that_one_file_does_not_hold_are_told_before_the_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seatrial_export.export.MAX_FILE_BYTES", 100)
+    told: list[str] = []
+    with pytest.raises(DeclarationError) as said:
+        export_pipeline(pipeline(), tmp_path, told.append, formats_wanted=["torchscript"])
+    assert "--format torchscript: got weights of 1" in str(said.value)
+    assert "want at most 100, since the format is one file; leave it out" in str(said.value)
+    assert not told, "no step of the gate ran"
+    export_pipeline(pipeline(), tmp_path)
