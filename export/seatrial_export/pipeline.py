@@ -350,17 +350,13 @@ class Pipeline(ModelDeclaration):
             if not fits or DTYPES[spec.datatype] != dtype:
                 sizes = ("any" if size is None else str(size) for size in spec.shape)
                 shape = f"({', '.join(['rows', *sizes])})"
-                cast = (
-                    f"return {spec.name}.{CASTS[spec.datatype]}()"
-                    if fits and spec.datatype in CASTS
-                    else "one answer for each row, of the type and shape that the answer class "
-                    "declares"
-                )
                 raise DeclarationError(
                     f"model.forward, output '{spec.name}'",
                     f"{dtype} of shape {tuple(value.shape)} for {rows} rows",
                     f"{spec.datatype} of shape {shape}",
-                    cast,
+                    f"return {spec.name}.{CASTS[spec.datatype]}()"
+                    if fits and spec.datatype in CASTS
+                    else mend_of_shape(spec.name, tuple(value.shape), want),
                 )
         return outputs
 
@@ -382,6 +378,14 @@ class Pipeline(ModelDeclaration):
     def _coded(self, name: str, array: Array) -> Array:
         kind = self.categories.get(name)
         return array if kind is None else kind.codes(array)
+
+
+def mend_of_shape(name: str, got: Sequence[int], want: Sequence[int | None]) -> str:
+    """What makes an answer of the shape `got` one of the shape `want`, where that is known."""
+    if tuple(got) == (*want, 1):
+        whole = ", or model=nn.Sequential(model, nn.Flatten(0))" if len(want) == 1 else ""
+        return f"return {name}[..., 0] in forward{whole}"
+    return "one answer for each row, of the type and shape that the answer class declares"
 
 
 def _tensor(spec: TensorSpec, value: Any) -> Tensor:

@@ -140,6 +140,7 @@ def command(
         )  # fmt: skip
         return
     check_asked(asked)
+    check_file(Path(model))
     if Path(model).suffix in TORCH_SUFFIXES:
         adopt_program(
             Path(model), asked, asked["name"] or name_of(model), out=out, since=since,
@@ -177,6 +178,16 @@ def check_asked(asked: dict[str, Any]) -> None:
         if asked.pop(name) is not None:
             raise DeclarationError(f"--{name}", "a model that is no folder", "hf:FOLDER")
     asked["write"] = asked["write"] or Path("rows.py")
+
+
+def check_file(path: Path) -> None:
+    """Raise `DeclarationError` for a folder, unless it is a model package."""
+    if path.is_dir() and path.suffix != PACKAGE_SUFFIX:
+        mend = (
+            f"seatrial adopt {PREFIX}{path} reads a folder of transformers or "
+            "sentence-transformers; of another, name the .onnx file in it"
+        )
+        raise DeclarationError(f"model '{path}'", "a folder", "a file", mend)
 
 
 def adoption_of(

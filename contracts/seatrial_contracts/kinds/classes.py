@@ -13,6 +13,8 @@ from seatrial_contracts.kinds.kind import MAX_WORDS, Array, JsonSchema
 LONGEST_NAME = 1024
 WHOLE = 1e-3
 """How far scores may be from adding up to 1 and still count as probabilities."""
+ROUNDED = 1e-5
+"""How far below 0 float32 leaves a probability: 1 - p of a forest whose p is 1 + 1.2e-07."""
 MOST_LISTED = 256
 """Longer lists stand in the contract alone, and in no schema or description of the model."""
 
@@ -65,7 +67,7 @@ def are_probabilities(scores: Array) -> bool:
     """Are these scores, shape `(..., classes)`, none below 0 and 1 together in each row?"""
     return bool(
         np.isfinite(scores).all()
-        and (scores >= 0).all()
+        and (scores >= -ROUNDED).all()
         and (np.abs(scores.sum(-1) - 1) <= WHOLE).all()
     )
 

@@ -10,12 +10,8 @@ import numpy as np
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import FLOATS
 from seatrial_contracts.errors import DeclarationError, GateError
-from seatrial_contracts.kinds.classes import are_probabilities
-from seatrial_contracts.kinds.detections import Detections
 from seatrial_contracts.kinds.kind import Array
-from seatrial_contracts.kinds.label import Label
-from seatrial_contracts.kinds.labels import Labels
-from seatrial_contracts.kinds.spans import Spans
+from seatrial_export.gate.scores import odd_scores
 
 Activation = Literal["softmax", "sigmoid", "none"]
 """`"none"`: the file's scores are answered as they are."""
@@ -63,33 +59,15 @@ def check_probabilities(
 
     Scores of a label may be others if the activation `"none"` says so.
     """
-    for field in contract.outputs:
-        kind, names = field.kind, contract.tensor_names[field.name]
-        if not isinstance(kind, (Label, Labels, Spans, Detections)):
+    for odd in odd_scores(contract, answers):
+        name, said = odd.output, activations.get(odd.output)
+        if odd.together and said == "none":
             continue
-        name = names[1] if isinstance(kind, Detections) else names[0]
-        said = activations.get(name)
-        if isinstance(kind, Label) and said == "none":
-            continue
-        for place, answer in enumerate(answers):
-            scores = np.asarray(answer[name], np.float64)
-            together = isinstance(kind, Label)
-            if scores.size and not (
-                are_probabilities(scores) if together else ((scores >= 0) & (scores <= 1)).all()
-            ):
-                raise _no_probabilities(name, place, scores, said, together=together)
-
-
-def _no_probabilities(
-    name: str, place: int, scores: Array, said: str | None, *, together: bool
-) -> GateError:
-    numbers = ", ".join(f"{score:.4g}" for score in scores.ravel()[:4])
-    want = "numbers from 0 to 1" + (", together 1" if together else "")
-    cause = f"golden row {place}, output '{name}': got the scores {numbers}, want {want}"
-    if said in OPERATORS:
-        mend = f"let the reference answer what {said} makes of its scores, as clients get them"
-    else:
-        mend = f"if they are logits: --activation {name}=softmax, or {name}=sigmoid"
-        if together:
-            mend += f"; if clients shall see such scores: --activation {name}=none"
-    return GateError("answers", cause, mend)
+        if said in OPERATORS:
+            mend = f"let the reference answer what {said} makes of its scores, as clients get them"
+        else:
+            mend = f"if they are logits: --activation {name}=softmax, or {name}=sigmoid"
+            if odd.together:
+                mend += f"; if clients shall see such scores: --activation {name}=none"
+        cause = f"golden row {odd.row}, output '{name}': got the scores {odd.numbers}"
+        raise GateError("answers", f"{cause}, want {odd.want}", mend)

@@ -395,16 +395,14 @@ def boosted(rules: StandIns, boosting: Any) -> Any:
     return boosting
 
 
-def gaussian(_: StandIns, process: Any) -> Any:
-    """GaussianProcessClassifier: skl2onnx takes its classes for whole numbers."""
-    if not all(isinstance(word, (int, np.integer)) for word in process.classes_):
-        raise GateError(
-            STEP,
-            "GaussianProcessClassifier whose classes are words: skl2onnx writes those of whole "
-            "numbers alone",
-            "fit it on whole numbers, 0, 1, 2, and name them in the label: st.Label('0', '1', '2')",
-        )
-    return process
+def gaussian(_: StandIns, __: Any) -> Any:
+    """GaussianProcessClassifier, which no released onnxruntime runs as skl2onnx writes it."""
+    raise GateError(
+        STEP,
+        "GaussianProcessClassifier: skl2onnx writes it for two classes alone, with an operator "
+        "outside the ONNX standard (com.microsoft.Solve)",
+        "another classifier by a kernel has a form: CalibratedClassifierCV(SVC())",
+    )
 
 
 def calibrated(rules: StandIns, classifier: Any) -> Any:

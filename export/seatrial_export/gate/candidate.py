@@ -23,6 +23,11 @@ from seatrial_export.graphs.scratch import Scratch
 from seatrial_export.graphs.session import Session
 
 BATCH = "batch"
+ROWS_ALONE = (
+    "say batchable=False in the pipeline (seatrial adopt: --rows-alone; of a folder, hf:FOLDER: in "
+    "the file that --write makes)"
+)
+"""What says that rows never run together, for mends."""
 GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
 MOST_REFERENCE = 2000
 """Reference rows that are answered: what drift and sealed ranges need."""

@@ -14,6 +14,7 @@ from seatrial_export.gate.lookup import look_up_categories
 from seatrial_export.gate.parity import check_golden
 from seatrial_export.gate.precision import note_precision
 from seatrial_export.gate.run_steps import Progress, Step, run_steps, silent
+from seatrial_export.gate.scores import check_scores
 from seatrial_export.gate.sizes import check_sizes
 from seatrial_export.gate.state import check_fresh_copy, check_state
 from seatrial_export.gate.strip import strip
@@ -49,6 +50,7 @@ STEPS: tuple[Step[TorchCandidate], ...] = (
     ("strip", strip),
     ("onnxruntime", check_loads),
     ("other sizes", check_sizes),
+    ("scores", check_scores),
     ("parity", check_golden),
     (DRAWN, check_drawn),
     (JUDGE, check_judge),

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.candidate import BATCH, Candidate, OnnxGraph
+from seatrial_export.gate.candidate import BATCH, ROWS_ALONE, Candidate, OnnxGraph
 from seatrial_export.graphs.read import Shapes, constants_of, dims, nodes_of, shapes_of
 
 RANDOM_OPS = frozenset(
@@ -103,8 +103,8 @@ def check_symbolic(graph: OnnxGraph, *, batchable: bool) -> None:
             raise GateError(
                 "sizes",
                 f"output '{value.name}' has sizes {sizes}: the batch is not its first",
-                "return one answer for each row, rows first "
-                "(adopt: where it takes one row at a time, --rows-alone)",
+                "return one answer for each row, rows first; if it takes one row at a time, "
+                + ROWS_ALONE,
             )
 
 
@@ -201,5 +201,5 @@ def _rows_meet(cause: str) -> None:
         "rows apart",
         cause,
         "a row's answer must not depend on its mates; if the model must see all rows at once, "
-        "say batchable=False (adopt: --rows-alone)",
+        + ROWS_ALONE,
     )

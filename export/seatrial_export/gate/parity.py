@@ -9,7 +9,7 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.judge import TRIAL_BATCH_SIZES, judge
 from seatrial_export.gate.arithmetic import told
-from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.candidate import ROWS_ALONE, Candidate
 from seatrial_export.gate.graph_pair import Chain
 
 REFERENCES = {
@@ -23,8 +23,7 @@ MEND = (
     "or widen the tolerance if the difference is harmless"
 )
 MEND_BATCH = (
-    "alone each row is answered rightly: where this model must not see rows together, "
-    "say batchable=False (adopt: --rows-alone)"
+    "alone each row is answered rightly: where this model must not see rows together, " + ROWS_ALONE
 )
 
 

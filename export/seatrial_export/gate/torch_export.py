@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import random
 import re
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram
+from torch.nn.utils.rnn import PackedSequence
 
 from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import BATCH
@@ -51,6 +53,13 @@ BY_CAUSE: tuple[tuple[re.Pattern[str], str, str], ...] = (
     ),
 )
 """What torch says -> the cause in our words, and its mend."""
+PACKING = frozenset({"pack_padded_sequence", "pack_sequence"})
+MEND_PACKING = (
+    "give the layer the rows as they are, filled up behind, and take each row's last step: "
+    "out, _ = self.gru(x); last = out.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, "
+    "out.shape[2]))[:, 0]; a layer of both ways reads from the back what fills up: give it rows "
+    "of one length (a side without pad=)"
+)
 
 
 def check_arguments(candidate: TorchCandidate) -> None:
@@ -92,11 +101,23 @@ def check_torch_export(candidate: TorchCandidate) -> None:
 
 def untraceable(error: Exception) -> GateError:
     """Why torch does not trace the model, with the mend that fits."""
+    if packs(error):
+        cause = f"a packed sequence, which is not traced (at {user_line(error)})"
+        return GateError("torch.export", cause, MEND_PACKING)
     for words, cause, mend in BY_CAUSE:
         if words.search(str(error)):
             place = user_line(error)
             return GateError("torch.export", cause + (f" (at {place})" if place else ""), mend)
     return GateError("torch.export", first_lines(error), MEND_BRANCH)
+
+
+def packs(error: Exception) -> bool:
+    """Was the error raised where a sequence is packed, or where a packed one is read?"""
+    return any(
+        frame.f_code.co_name in PACKING
+        or any(isinstance(value, PackedSequence) for value in frame.f_locals.values())
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def traced_anew(graph: Graph) -> ExportedProgram:

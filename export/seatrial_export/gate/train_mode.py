@@ -10,6 +10,7 @@ from torch import nn
 
 from seatrial_contracts.compare import Tolerance, compare_outputs
 from seatrial_contracts.errors import GateError
+from seatrial_export.gate.candidate import ROWS_ALONE
 from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.pipeline import Pipeline
 
@@ -74,7 +75,7 @@ def check_row_in_batch(candidate: TorchCandidate) -> None:
             "row in batch",
             f"a row's answer depends on the other rows of its batch: {found}",
             f"look for {filled_up(pipeline)}F.batch_norm(..., training=True), a mean or softmax "
-            "over dim 0; if the model must see all rows at once, say batchable=False",
+            "over dim 0; if the model must see all rows at once, " + ROWS_ALONE,
         )
 
 

@@ -32,6 +32,13 @@ SIDE_FILES = (
     "generation_config.json",
 )
 
+GENERATORS = (
+    "ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSpeechSeq2Seq", "ForVision2Seq",
+)  # fmt: skip
+"""How architectures end that write texts of open length."""
+SEGMENTERS = ("ForUniversalSegmentation", "ForInstanceSegmentation", "ForSegmentation")
+"""How architectures end whose queries are things of their own, which may overlap."""
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -58,6 +65,11 @@ class Folder:
         """The class that config.json names first; empty where it names none."""
         named = self.config.get("architectures") or [""]
         return str(named[0])
+
+    @property
+    def generates(self) -> bool:
+        """Does the architecture write texts of open length?"""
+        return self.architecture.endswith(GENERATORS)
 
     @property
     def precision(self) -> str:

@@ -12,7 +12,16 @@ from torch import nn
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.sample import RawRow
-from seatrial_export.hub.folder import Folder
+from seatrial_export.hub.folder import GENERATORS, SEGMENTERS, Folder
+
+UNKNOWN: Mapping[tuple[str, ...], str] = {
+    GENERATORS: "engines made for open-ended generation are named in docs/engines.md; else ",
+    SEGMENTERS: (
+        "no kind of answer is a panoptic mask: write a pipeline with st.Mask for the class of each "
+        "pixel, or st.Detections(masks=(height, width)) for things that have boxes; else "
+    ),
+}
+"""How architectures end that no task reads -> the mend."""
 
 
 class Field(NamedTuple):
@@ -96,8 +105,10 @@ def chosen_task(tasks: Sequence[Task], folder: Folder, name: str | None) -> Task
         return found
     found = next((task for task in tasks if task.fits(folder)), None)
     if found is None:
+        mend = "".join(said for ends, said in UNKNOWN.items() if folder.architecture.endswith(ends))
         raise DeclarationError(
             f"folder '{folder.path.name}'", f"architecture {folder.architecture or 'unsaid'}",
-            "one that a task is known for", f"--task NAME, one of {known}",
+            "one that a task is known for",
+            f"{mend}--task NAME, one of {known}",
         )  # fmt: skip
     return found

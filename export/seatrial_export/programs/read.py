@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import pickletools
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,18 @@ MEND_WEIGHTS = (
     "write a pipeline file that makes the module and loads them: "
     "model.load_state_dict(torch.load(PATH, weights_only=True)), or safetensors' load_file"
 )
+MEND_MODULE = (
+    "if you trust the file, write a pipeline file beside the code of the module's class, with "
+    "model=torch.load(PATH, weights_only=False)"
+)
 MEND_PLAIN = "export the program with plain tensors as its weights and constants"
+OF_WEIGHTS = frozenset(
+    {
+        "collections.OrderedDict", "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_parameter", "torch._tensor._rebuild_from_type_v2",
+    }
+)  # fmt: skip
+"""The classes and makers that weights of torch.save begin with."""
 OBJECTS = ("custom_obj_", "opaque_obj_")
 """What constants are called that are no tensors, and are read by unpickling."""
 ARITHMETIC = frozenset({
@@ -61,6 +73,9 @@ def read_program(path: Path) -> Program:
                 check_program(archive, where)
     except (zipfile.BadZipFile, OSError, ValueError):
         kind = "" if path.suffix == ".pt2" else "checkpoint"
+    if kind == "module":
+        got = "a whole module of torch.save, in a pickle, which is a program"
+        raise DeclarationError(where, got, "a .pt2 or TorchScript file", MEND_MODULE)
     if kind == "checkpoint":
         got = "a checkpoint: weights without a model, in a pickle"
         raise DeclarationError(where, got, "a model", MEND_WEIGHTS)
@@ -81,14 +96,33 @@ def read_program(path: Path) -> Program:
 
 
 def kind_of(archive: zipfile.ZipFile) -> str:
-    """`program`, `torchscript`, `checkpoint`, or nothing."""
+    """`program`, `torchscript`, `module`, `checkpoint`, or nothing."""
     names = archive.namelist()
     inner = {name.partition("/")[2] for name in names}
     if "archive_format" in inner or "serialized_exported_program.json" in names:
         return "program"
     if any(name.startswith("code/") for name in inner) and "data.pkl" in inner:
         return "torchscript"
-    return "checkpoint" if "data.pkl" in inner else ""
+    pickled = next((name for name in names if name.partition("/")[2] == "data.pkl"), None)
+    if pickled is None:
+        return ""
+    return "module" if is_module(archive.read(pickled)) else "checkpoint"
+
+
+def is_module(pickled: bytes) -> bool:
+    """Is the outermost object of a pickle of a class that is no container of weights?
+
+    The pickle is read, not run. An object begins with its class.
+    """
+    try:
+        for operation, argument, _ in pickletools.genops(pickled):
+            if operation.name == "GLOBAL":
+                return str(argument).replace(" ", ".") not in OF_WEIGHTS
+            if operation.name != "PROTO":
+                return False
+    except (ValueError, IndexError):
+        pass
+    return False
 
 
 def check_program(archive: zipfile.ZipFile, where: str) -> None:

@@ -15,6 +15,7 @@ from seatrial_contracts.host_stage import collate
 from seatrial_contracts.judge import judge
 from seatrial_contracts.manifest import Variant
 from seatrial_contracts.receipt import INDEPENDENCE, Trial
+from seatrial_export.gate.candidate import ROWS_ALONE
 from seatrial_export.gate.independence import MATES, answerable, compare_among_mates
 from seatrial_export.graphs.session import Model
 from seatrial_export.graphs.weights import outside_of, sealed_form, size_of
@@ -83,8 +84,8 @@ def rows_apart(
         raise GateError(
             f"variant '{variant.name}', batch independence",
             f"a row's answer depends on the other rows of its batch: {found}",
-            "keep the nodes that mix rows in fp32 (keep=...), "
-            "or seal the model with batchable=False",
+            "keep the nodes that mix rows in fp32 (keep=...), or seal the model anew: "
+            + ROWS_ALONE,
         )
     return found
 

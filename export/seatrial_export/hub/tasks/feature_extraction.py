@@ -71,9 +71,8 @@ class FeatureExtraction(Task):
 
     def fits(self, folder: Folder) -> bool:
         """An encoder of texts without a head."""
-        return folder.architecture.endswith("Model") and any(
-            (folder.root / name).exists() for name in VOCABULARIES
-        )
+        headless = folder.architecture.endswith("Model") and not folder.generates
+        return headless and any((folder.root / name).exists() for name in VOCABULARIES)
 
     def read(self, folder: Folder, rows: Sequence[RawRow]) -> Reading:
         """One text in, the vectors of its tokens out."""
