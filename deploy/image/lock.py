@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = {"cpu": ("serve", "text", "image", "audio"), "gpu": ("gpu", "text", "image", "audio")}
+SHARED = ("oci", "text", "image", "audio")
+EXTRAS = {"cpu": ("serve", *SHARED), "gpu": ("gpu", *SHARED)}
 OLDEST_PYTHON = "3.11"
 
 
