@@ -63,11 +63,15 @@ parity-matrix: setup ## every example through everything that can answer for it,
 triton: ## install NVIDIA's Triton server, Python backend alone, for the tests that ask it: some 300 MB in build/triton
 	sh tools/triton_install.sh build/triton
 
-clients: build/clients/kserve/.ready build/clients/mlflow/.ready build/clients/tf_serving/.ready build/clients/embeddings/.ready build/clients/stores/.ready build/clients/s3/.ready build/clients/moto/.ready ## install other projects' own clients, each in an environment of its own, for the tests that ask by them
+clients: build/clients/kserve/.ready build/clients/mlflow/.ready build/clients/tf_serving/.ready build/clients/embeddings/.ready build/clients/stores/.ready build/clients/s3/.ready build/clients/moto/.ready build/clients/kubernetes/.ready ## install other projects' own clients, each in an environment of its own, for the tests that ask by them
 
 build/clients/%/.ready: tests/clients/%.txt
 	$(PYTHON) -m venv build/clients/$*
 	build/clients/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+build/clients/kubernetes/.ready: tests/clients/kubernetes.txt tools/kubernetes_judges.sh
+	sh tools/kubernetes_judges.sh build/clients/kubernetes
 	@touch $@
 
 test-boosters: build/boosters/.ready ## LightGBM, XGBoost and CatBoost adopted, in an environment of their own (no part of test)

@@ -23,13 +23,10 @@ PAGE = (ROOT / "docs/scaling.md").read_text("utf-8")
 CARD = MODELS["photos on a card"]
 
 
-def test_the_pages_object_has_the_simulated_speeds_and_asks_for_the_recorded_ratio() -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    spec = yaml.safe_load(block)["spec"]
-    (trigger,) = spec["triggers"]
-    rules = yaml.safe_load((ROOT / "deploy/monitoring/rules/sentences.rules.yaml").read_text())
-    recorded = {rule.get("record") for group in rules["groups"] for rule in group["rules"]}
-    assert set(re.findall(r"seatrial:[\w:]+", trigger["metadata"]["query"])) <= recorded
+def test_scalers_are_written_with_the_simulated_speeds_and_target() -> None:
+    text = (ROOT / "deploy/kubernetes/sentences/components/keda/scaledobject.yaml").read_text()
+    spec = yaml.safe_load(text)["spec"]
+    assert spec["triggers"][0]["metadata"]["threshold"] == "0.5"
     behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     speeds = {
         (side, policy["type"]): (policy["value"], policy["periodSeconds"])

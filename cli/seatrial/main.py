@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -14,6 +14,7 @@ from seatrial_contracts.errors import MissingExtra, SeatrialError
 COMMANDS = {
     "adopt": "Seal a model that others made: an ONNX file, or a scikit-learn estimator.",
     "audit": "Verify an audit log: is it as it was written?",
+    "deploy": "Write manifests for Kubernetes or KServe from bundles.",
     "diff": "Compare two versions: contracts, answers, size, speed.",
     "drift": "Compare what comes now with what the model was trained on.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",
@@ -56,21 +57,26 @@ def wing_of(words: Sequence[str]) -> str:
 class LazyGroup(click.Group):
     """Loads a command's file when it is called."""
 
+    commands_of: Mapping[str, str] = COMMANDS
+    """Name -> short help."""
+    package = "seatrial.commands"
+    """Where a file of each name has a `command`."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         """The verbs, in the order of a model's life."""
-        return list(COMMANDS)
+        return list(self.commands_of)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (click's signature)
         """The command of this name."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.commands_of:
             return None
-        command: click.Command = importlib.import_module(f"seatrial.commands.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"{self.package}.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's signature)
         """The list of verbs, without loading them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self.commands_of.items()))
 
 
 @click.group(

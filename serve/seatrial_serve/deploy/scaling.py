@@ -1,0 +1,34 @@
+"""What replicas are scaled by, and how fast: see `docs/scaling.md`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seatrial_serve.metrics import names
+
+TARGET = "0.5"
+"""Predicted wait over objective."""
+CPU_PERCENT = 85
+"""Processor time as a second trigger, where processors do the work."""
+
+
+def behavior() -> dict[str, Any]:
+    """Gentle speeds, as an HPA reads them: under its own the predicted wait swings."""
+    return {
+        "scaleUp": {
+            "policies": [
+                {"type": "Percent", "value": 25, "periodSeconds": 15},
+                {"type": "Pods", "value": 4, "periodSeconds": 15},
+            ]
+        },
+        "scaleDown": {
+            "stabilizationWindowSeconds": 300,
+            "policies": [{"type": "Percent", "value": 10, "periodSeconds": 60}],
+        },
+    }
+
+
+def wait_ratio(**labels: str) -> str:
+    """PromQL: the predicted wait over the objective, of the replica where it is the largest."""
+    chosen = ", ".join(f'{name}="{value}"' for name, value in labels.items())
+    return f"max({names.PREDICTED_WAIT}{{{chosen}}} / {names.OBJECTIVE_SECONDS}{{{chosen}}})"
