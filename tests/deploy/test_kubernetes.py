@@ -24,8 +24,10 @@ from support.manifests import (
     rendered,
     sourced,
     variables,
+    with_components,
     write_kit,
 )
+from support.registries import small_registry
 from support.servers import EXAMPLES, ROOT
 
 from seatrial.main import cli
@@ -34,18 +36,21 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.deploy.kubernetes import EXTERNAL_METRIC
 from seatrial_serve.deploy.measured import read_measured
 from seatrial_serve.deploy.placing import Placing
-from seatrial_serve.deploy.source import object_name, with_address
+from seatrial_serve.deploy.source import object_name, open_source, with_address
 from seatrial_serve.monitor.figures import Windows
 from seatrial_serve.monitor.rules import rule_file
+from seatrial_serve.stores.address import InRegistry
+from seatrial_serve.stores.in_registry import push_to_registry
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+TYPES = JUDGES.parent / "node_modules"
 MODELS = {
-    "ScaledObject": ("keda@2.0.0", "keda.sh/v1alpha1"),
-    "ServiceMonitor": ("prometheus-operator@6.0.0", "monitoring.coreos.com/v1"),
-    "PodMonitor": ("prometheus-operator@6.0.0", "monitoring.coreos.com/v1"),
-    "PrometheusRule": ("prometheus-operator@6.0.0", "monitoring.coreos.com/v1"),
+    "ScaledObject": "keda/keda.sh/v1alpha1",
+    "ServiceMonitor": "prometheus-operator/monitoring.coreos.com/v1",
+    "PodMonitor": "prometheus-operator/monitoring.coreos.com/v1",
+    "PrometheusRule": "prometheus-operator/monitoring.coreos.com/v1",
 }
-"""Kind -> its package below @kubernetes-models, and its group and version."""
+"""Kind -> its package, group and version below @kubernetes-models."""
 TSC = (
     "--strict", "--noEmit", "--skipLibCheck",
     "--module", "nodenext", "--moduleResolution", "nodenext",
@@ -60,18 +65,6 @@ def kit(tmp_path: Path) -> Path:
 def container(found: list[dict[str, Any]]) -> dict[str, Any]:
     (one,) = of_kind(found, "Deployment")["spec"]["template"]["spec"]["containers"]
     return dict(one)
-
-
-def with_components(kit: Path, *names: str) -> Path:
-    overlay = kit / "overlays" / "-".join(("own", *names))
-    overlay.mkdir()
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-        "namespace": "models", "resources": ["../../base"],
-        "components": [f"../../components/{name}" for name in names],
-    }  # fmt: skip
-    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    return overlay
 
 
 @pytest.mark.slow
@@ -230,23 +223,21 @@ def test_every_object_is_valid_by_the_three_newest_versions_of_kubernetes(kit: P
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+@pytest.mark.skipif(not TYPES.exists(), reason="the types are not here: make clients")
 def test_the_objects_of_operators_are_of_their_types(kit: Path, tmp_path: Path) -> None:
     from seatrial_serve.deploy.kserve import InferenceService
 
     file = InferenceService(sourced(tmp_path / "again"), figures(), PLACING).file()
     found = [*rendered(kit / "overlays/cpu"), *objects(file.text(""))]
-    for kind, (package, group) in MODELS.items():
-        name = f"@kubernetes-models/{package.partition('@')[0]}/{group}/{kind}"
+    for kind, module in MODELS.items():
+        name = f"@kubernetes-models/{module}/{kind}"
         one = of_kind(found, kind)
         wrong = one | {"spec": one["spec"] | {"interval": "15s"}}
         for file_name, value in ((kind, one), (f"{kind}.wrong", wrong)):
             text = f'import type {{ I{kind} }} from "{name}";\n'
             text += f"export const it: I{kind} = {json.dumps(value)};\n"
             (tmp_path / f"{file_name}.ts").write_text(text)
-    packages = {f"@kubernetes-models/{package}" for package, _ in MODELS.values()}
-    install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
-    subprocess.run([*install, "typescript@5.9.3", *packages], cwd=tmp_path, check=True, timeout=200)
+    (tmp_path / "node_modules").symlink_to(TYPES)
     done = subprocess.run(
         ["node_modules/.bin/tsc", *TSC, *(file.name for file in sorted(tmp_path.glob("*.ts")))],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
@@ -276,7 +267,7 @@ def test_the_committed_kits_are_what_the_examples_give(examples: Path, tmp_path:
         assert measured is not None
         assert (measured.name, measured.version) == (name, bundle.version)
         write_kit(with_address(bundle, REGISTRY), tmp_path / name, measured)
-        for file in (tmp_path / name).rglob("*.yaml"):
+        for file in (tmp_path / name).rglob("*.*"):
             # a digest is of the commit that sealed it, too
             made, there = (
                 DIGEST.sub("sha256:", path.read_text())
@@ -287,6 +278,24 @@ def test_the_committed_kits_are_what_the_examples_give(examples: Path, tmp_path:
         assert kept == {
             path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*.yaml")
         }
+
+
+def test_a_bundle_in_a_registry_is_pinned_by_the_digest_that_its_tag_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    bundle = promising(tmp_path / "bundles")
+    with small_registry() as registry:
+        address = InRegistry(registry.host, "models/toy", "stable", None)
+        pushed = push_to_registry(bundle, address).index.digest
+        for text in (address.shown, address.pinned(pushed).shown):
+            source = open_source(text, None)
+            assert source.pinned == address.pinned(pushed)
+            assert (source.bundle.digest, source.push_to) == (bundle.digest, "")
+        here = with_address(bundle, f"oci://{registry.host}/models")
+    assert here.pinned == source.pinned  # known before it is pushed
+    assert here.push_to == f"oci://{registry.host}/models/toy:1.0.0"
 
 
 def test_a_model_has_a_name_that_kubernetes_takes_or_is_refused() -> None:

@@ -15,7 +15,7 @@ import yaml
 
 from seatrial_contracts.bundle import CONTRACT, Bundle, write_bundle
 from seatrial_serve.deploy.files import write_files
-from seatrial_serve.deploy.kubernetes import Kit
+from seatrial_serve.deploy.kubernetes import kit_files
 from seatrial_serve.deploy.measured import Measured
 from seatrial_serve.deploy.placing import Placing
 from seatrial_serve.deploy.source import Source, with_address, written_by
@@ -56,7 +56,7 @@ def sourced(folder: Path, **of: Any) -> Source:
 
 def write_kit(source: Source, folder: Path, measured: Measured, placing: Placing = PLACING) -> Path:
     """The kit of a model."""
-    files = Kit(source, measured, placing).files()
+    files = kit_files(source, measured, placing)
     write_files(folder, files, written_by("kubernetes", source.bundle))
     return folder
 
@@ -84,6 +84,19 @@ def rendered(folder: Path) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
     return objects(done.stdout)
+
+
+def with_components(kit: Path, *names: str) -> Path:
+    """An overlay of the base with these components."""
+    overlay = kit / "overlays" / "-".join(("own", *names))
+    overlay.mkdir()
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "namespace": "models", "resources": ["../../base"],
+        "components": [f"../../components/{name}" for name in names],
+    }  # fmt: skip
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return overlay
 
 
 def variables(container: Mapping[str, Any]) -> dict[str, str]:

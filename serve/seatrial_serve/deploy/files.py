@@ -17,10 +17,22 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class File:
-    """Objects in one file, and what is said of them."""
+    """Objects in one file, or a text that stands in for them, and what is said of it."""
 
     objects: tuple[Mapping[str, Any], ...]
     said: tuple[str, ...] = ()
+    template: str = ""
+    """What is written if there are no objects."""
+    commented: bool = True
+    """JSON has no comments."""
+
+    @property
+    def body(self) -> str:
+        """What it holds."""
+        return self.template or "---\n".join(
+            yaml.dump(each, Dumper=Plain, sort_keys=False, width=1000, allow_unicode=True)
+            for each in self.objects
+        )
 
     def text(self, written_by: str) -> str:
         """The file's text."""
@@ -29,11 +41,7 @@ class File:
             for each in (written_by, *self.said)
             for line in wrap(each, WIDTH - 2, subsequent_indent="  ", break_on_hyphens=False)
         ]
-        header = "".join(f"# {line}\n" for line in lines)
-        return header + "---\n".join(
-            yaml.dump(each, Dumper=Plain, sort_keys=False, width=1000, allow_unicode=True)
-            for each in self.objects
-        )
+        return "".join(f"# {line}\n" for line in lines if self.commented) + self.body
 
 
 class Plain(yaml.SafeDumper):

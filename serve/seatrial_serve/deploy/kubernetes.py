@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seatrial_serve.deploy.files import File
+from seatrial_serve.deploy.helm import STAND_IN, chart_files
 from seatrial_serve.deploy.measured import Measured
 from seatrial_serve.deploy.placing import Placing
 from seatrial_serve.deploy.pod import (
@@ -360,6 +361,14 @@ class Kit:
             )
             for name, more in {"cpu": (), "gpu": ("gpu",)}.items()
         }
+
+
+def kit_files(source: Source, measured: Measured, placing: Placing) -> dict[str, File]:
+    """The files of a model's kit, and those of its chart, by their names below its folder."""
+    files = Kit(source, measured, placing).files()
+    stand_in = Kit(source, measured, STAND_IN).files()
+    chart = chart_files(source.name, source.bundle.version, stand_in, placing)
+    return files | {f"chart/{name}": file for name, file in chart.items()}
 
 
 def kustomization(**fields: Any) -> dict[str, Any]:

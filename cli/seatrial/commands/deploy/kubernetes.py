@@ -29,13 +29,13 @@ def command(
     where = Placing(**placing)
     sources = sources_of(bundles, registry)
     from seatrial_serve.deploy.files import write_files
-    from seatrial_serve.deploy.kubernetes import Kit
+    from seatrial_serve.deploy.kubernetes import kit_files
     from seatrial_serve.deploy.source import each_once, written_by
 
     each_once(sources)
     for source in sources:
         folder = out / source.name
-        files = Kit(source, measured(source, folder, cores), where).files()
+        files = kit_files(source, measured(source, folder, cores), where)
         write_files(folder, files, written_by("kubernetes", source.bundle))
         click.echo(f"wrote {len(files)} files to {folder}")
     push_first(sources)
