@@ -83,6 +83,19 @@ class Doubled(nn.Module):
         return self.net(x.double()).float()
 
 
+class Checked(nn.Module):
+    """As RT-DETRv2 and D-FINE check the sides of their feature maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(8, 3)
+        self.register_buffer("sides", torch.tensor([2, 4]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch._check_tensor_all(self.get_buffer("sides").prod() == x.shape[1])
+        return self.net(x)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "row", "shape"),
@@ -92,6 +105,7 @@ class Doubled(nn.Module):
         (Doubled, Eight, (8,)),
         (Survival, Eight, (8,)),
         (Radial, Eight, (8,)),
+        (Checked, Eight, (8,)),
     ],
 )
 def test_it_is_sealed_and_answers_as_in_pytorch(

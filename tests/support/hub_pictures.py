@@ -87,6 +87,21 @@ def three_stages() -> RTDetrResNetConfig:
     )  # fmt: skip
 
 
+ANYTHING = {
+    "patch_size": 8, "neck_hidden_sizes": [8, 16, 24, 32], "fusion_hidden_size": 16,
+    "reassemble_hidden_size": 32, "head_hidden_size": 8, "initializer_range": 0.2,
+}  # fmt: skip
+
+
+def depth_anything(**named: Any) -> DepthAnythingConfig:
+    """Depth Anything on a small DINOv2."""
+    dino = Dinov2Config(
+        **SMALL | {"num_hidden_layers": 4}, out_indices=[1, 2, 3, 4], apply_layernorm=True,
+        reshape_hidden_states=False,
+    )  # fmt: skip
+    return DepthAnythingConfig(backbone_config=dino, **named)
+
+
 class Family(NamedTuple):
     """A small model of one family and its processor."""
 
@@ -179,16 +194,12 @@ FAMILIES: dict[str, Family] = {
         lambda: DPTImageProcessorPil(size=SQUARE, ensure_multiple_of=8),
     ),
     "depth-anything": Family(
-        lambda **named: DepthAnythingConfig(
-            backbone_config=Dinov2Config(
-                **SMALL | {"num_hidden_layers": 4}, out_indices=[1, 2, 3, 4],
-                apply_layernorm=True, reshape_hidden_states=False,
-            ),
-            **named,
-        ),
-        {"patch_size": 8, "neck_hidden_sizes": [8, 16, 24, 32], "fusion_hidden_size": 16,
-         "reassemble_hidden_size": 32, "head_hidden_size": 8},
+        depth_anything,
+        ANYTHING,
         lambda: DPTImageProcessorPil(size=SQUARE, ensure_multiple_of=8, keep_aspect_ratio=True),
+    ),
+    "depth-anything, of one size": Family(
+        depth_anything, ANYTHING, lambda: DPTImageProcessorPil(size=SQUARE, ensure_multiple_of=8)
     ),
     "clip": Family(
         lambda **named: CLIPConfig(

@@ -1,4 +1,4 @@
-"""What our own operators are in ONNX."""
+"""Operators that the exporter has no ONNX form for: our own, and one of torch's."""
 
 from __future__ import annotations
 
@@ -37,7 +37,17 @@ def filled(value: float) -> onnx.TensorProto:
     return onnx.helper.make_tensor("value", onnx.TensorProto.FLOAT, [1], [value])
 
 
+def all_true(values: Any) -> Any:
+    """`torch._check_tensor_all` asks so. The exporter drops its assertion and keeps the question.
+
+    Source: torch 2.13, `torch/onnx/_internal/exporter/_fx_passes.py`.
+    """
+    numbers = op.Cast(values, to=onnx.TensorProto.INT32)
+    return op.Cast(op.ReduceMin(numbers, keepdims=0), to=onnx.TensorProto.BOOL)
+
+
 TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
-    torch.ops.seatrial.stays.default: stays
+    torch.ops.seatrial.stays.default: stays,
+    torch.ops.aten._is_all_true.default: all_true,  # noqa: SLF001  (the name of an operator)
 }
 """For `torch.onnx.export(custom_translation_table=...)`."""
