@@ -90,7 +90,7 @@ def seal(
     profile = DriftFeatures(HostStage(contract, front)).profile(valid, golden.answers)
     variant = Variant(name="fp32", format="onnx", graph="graphs/fp32.onnx")
     manifest = Manifest(
-        schema=1, name=name, version="1.0.0", batchable=True, opset=20, variants=(variant,),
+        schema=1, name=name, version="1.0.0", batchable=True, variants=(variant,),
         files={},
     )  # fmt: skip
     files = {

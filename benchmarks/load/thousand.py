@@ -81,7 +81,6 @@ def seal_small(folder: Path) -> Path:
         name="small",
         version="1.0.0",
         batchable=True,
-        opset=20,
         variants=(variant,),
         files={},
     )
