@@ -8,9 +8,7 @@ import math
 import os
 import resource
 import socket
-import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import FrameType
@@ -22,28 +20,20 @@ from seatrial_serve.api.direct import DirectWay
 from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.app import create_app
 from seatrial_serve.http.acceptor import Acceptor
-from seatrial_serve.http.body import Pace
 from seatrial_serve.http.connection import StrictProtocol
 from seatrial_serve.http.hosts import AllowedHosts
 from seatrial_serve.http.sockets import listen
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics_listener import MetricsListener
 from seatrial_serve.models.lifecycle import ModelLifecycle
-from seatrial_serve.models.loader import Loader
 from seatrial_serve.models.repository import Repository, open_repository
-from seatrial_serve.observers.drift import DriftObserver
-from seatrial_serve.observers.observers import open_observers
 from seatrial_serve.observers.refused import record_refusal
-from seatrial_serve.observers.sampling import Sampler
-from seatrial_serve.process.audit_log import recording
-from seatrial_serve.process.budget import Budget, Places
+from seatrial_serve.process.budget import Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.log import start_log
-from seatrial_serve.process.memory import give_memory_back, rarely_collect_all
 from seatrial_serve.process.reloads import Reloads
-from seatrial_serve.process.resources import plan_bytes, plan_threads, usable_cores
-from seatrial_serve.scheduling.fair_pool import FairPool
+from seatrial_serve.serving import open_serving
 from seatrial_serve.settings import Settings, ignored_variables
 
 if TYPE_CHECKING:
@@ -59,11 +49,6 @@ Balancers close first, and no request meets a closing socket.
 """
 
 
-TURN_S = 0.0005
-"""How long the event loop waits for the interpreter that another thread holds.
-
-Python's own 5 ms would be the latency of whoever comes during a scrape.
-"""
 LINGER_S, LINGER_TURNS = 0.5, 10
 """Between the last accepted connection and the closing of idle ones.
 
@@ -141,35 +126,8 @@ def run_server(
     With `joining`, accept once all models are loaded. `settled` is called once they are, or have
     failed.
     """
-    sys.setswitchinterval(TURN_S)
-    rarely_collect_all()
-    plan, drain = plan_threads(settings.threads or usable_cores()), Drain()
-    with (
-        recording(settings.audit_log),
-        ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial") as pool,
-        ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial-load") as loads,
-        FairPool(plan.runs) as host_stages,
-    ):
-        loader = Loader(settings, plan, pool, host_stages, metrics, repository)
-        lifecycle = ModelLifecycle(
-            repository,
-            loader,
-            loads,
-            watch=settings.watch,
-            poll_s=settings.poll_s,
-            join_loaded=joining,
-            remote=settings.runtime is not None,
-            tidy=give_memory_back,
-        )
-        watch = open_observers(settings, metrics, lifecycle)
-        sampler = Sampler(
-            [*([DriftObserver()] if metrics.on else ()), *watch.sampled], settings.sampled_per_s
-        )
-        budget = Budget(settings.budget_bytes or plan_bytes(), settings.client_share)
-        pace = Pace(settings.request_timeout_s, settings.body_bytes_per_s)
-        exchanges = Exchanges(
-            repository, pool, drain, budget, sampler, metrics, watch.observers, pace
-        )
+    with open_serving(settings, repository, metrics, joining=joining) as serving:
+        exchanges, lifecycle, watch = serving.exchanges, serving.lifecycle, serving.observers
         grpc = open_grpc(settings, exchanges, lifecycle) if settings.grpc else None
         app = create_app(
             exchanges,
@@ -205,14 +163,17 @@ def run_server(
             h11_max_incomplete_event_size=32 * 1024,
         )
         framework = cast("FastAPI", app.app)
-        running = framework.router.lifespan_context(framework)
         server = DrainingServer(
-            config, drain, settings.drain_window_s, lifecycle, grpc, running, reloads, settled
+            config,
+            exchanges.drain,
+            settings.drain_window_s,
+            lifecycle,
+            grpc,
+            framework.router.lifespan_context(framework),
+            reloads,
+            settled,
         )
-        try:
-            server.run(sockets=[listening])
-        finally:
-            watch.close()
+        server.run(sockets=[listening])
 
 
 def open_grpc(settings: Settings, exchanges: Exchanges, lifecycle: ModelLifecycle) -> GrpcListener:

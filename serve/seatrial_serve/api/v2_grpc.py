@@ -163,6 +163,13 @@ class InferenceService:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
+        return grpc.method_handlers_generic_handler(SERVICE, {
+            name: grpc.stream_unary_rpc_method_handler(call) for name, call in self.calls.items()
+        })  # fmt: skip
+
+    @property
+    def calls(self) -> dict[str, Handler]:
+        """A call's name -> what answers it by its context alone."""
         methods: dict[str, tuple[Method, type[Message]]] = {
             "ServerLive": (self.server_live, pb.ServerLiveRequest),
             "ServerReady": (self.server_ready, pb.ServerReadyRequest),
@@ -176,10 +183,8 @@ class InferenceService:
             "RepositoryModelUnload": (self.model_unload, pb.RepositoryModelUnloadRequest),
         }
         answers = {name: self._small(method, kind) for name, (method, kind) in methods.items()}
-        return grpc.method_handlers_generic_handler(SERVICE, {
-            name: grpc.stream_unary_rpc_method_handler(self._answering(answer))
-            for name, answer in (answers | {"ModelInfer": self.model_infer}).items()
-        })  # fmt: skip
+        answers["ModelInfer"] = self.model_infer
+        return {name: self._answering(answer) for name, answer in answers.items()}
 
     def _small(self, method: Method, kind: type[Message]) -> Answer:
         """A call whose message is read and unpacked at once."""

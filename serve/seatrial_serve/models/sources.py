@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seatrial_contracts.errors import BundleError, DeclarationError, SeatrialError
@@ -79,6 +79,17 @@ class Sources:
         self.remote = [RemoteSource(each) for each in read if not isinstance(each, Folder)]
         self.versions, self._cache, self._signed = versions, cache or BundleCache(), signed
         self._looking, self._stops = threading.Lock(), threading.Event()
+        self._selected: Mapping[str, Selection] = {}
+
+    def select(self, selected: Mapping[str, Selection]) -> None:
+        """Let these selections win over the files of their models, by the name in the bundle.
+
+        The next look at the stores fetches what they add.
+        """
+        self._selected = selected
+        for source in self.remote:
+            if source.held is not None:
+                source.held.mark = None
 
     def stop(self) -> None:
         """End a look that fetches; later ones end at once."""
@@ -176,7 +187,7 @@ class Sources:
         if single:
             return versions
         try:
-            selection = parse_selection(name, files)
+            selection = self._selected.get(name) or parse_selection(name, files)
         except DeclarationError:  # told when the selection is taken up
             selection = Selection()
         return chosen_versions(versions, selection, self.versions)
@@ -243,6 +254,8 @@ class Sources:
             if source.held is not None:
                 for home in held_homes(source.held):
                     add(found, home)
+        for name in found.keys() & self._selected.keys():
+            found[name] = selected_home(found[name], self._selected[name])
         return found
 
 
@@ -265,6 +278,11 @@ def held_home(name: str, held: Held) -> Home:
         frozenset(paths) if held.single else frozenset(),
         holds,
     )
+
+
+def selected_home(home: Home, selection: Selection) -> Home:
+    """The same home under another selection than that of its files."""
+    return replace(home, read_selection=lambda: selection)
 
 
 def add(found: dict[str, Home], home: Home) -> None:

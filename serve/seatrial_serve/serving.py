@@ -1,0 +1,91 @@
+"""What answers requests, without sockets: the models, their life cycle, and who observes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from seatrial_serve.api.exchange import Exchanges
+from seatrial_serve.http.body import Pace
+from seatrial_serve.metrics.metrics import Metrics
+from seatrial_serve.models.lifecycle import ModelLifecycle
+from seatrial_serve.models.loader import Loader
+from seatrial_serve.models.repository import Repository
+from seatrial_serve.observers.drift import DriftObserver
+from seatrial_serve.observers.observers import Observers, open_observers
+from seatrial_serve.observers.sampling import Sampler
+from seatrial_serve.process.audit_log import recording
+from seatrial_serve.process.budget import Budget
+from seatrial_serve.process.drain import Drain
+from seatrial_serve.process.memory import give_memory_back, rarely_collect_all
+from seatrial_serve.process.resources import plan_bytes, plan_threads, usable_cores
+from seatrial_serve.scheduling.fair_pool import FairPool
+from seatrial_serve.settings import Settings
+
+TURN_S = 0.0005
+"""How long the event loop waits for the interpreter that another thread holds.
+
+Python's own 5 ms would be the latency of whoever comes during a scrape.
+"""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the app of a server process is made over."""
+
+    exchanges: Exchanges
+    lifecycle: ModelLifecycle
+    observers: Observers
+
+
+@contextmanager
+def open_serving(
+    settings: Settings, repository: Repository, metrics: Metrics, *, joining: bool = False
+) -> Iterator[Serving]:
+    """Set up this process to serve a repository; its models load once the app's lifespan begins.
+
+    With `joining`, the lifespan begins once all models are loaded, or have failed. Raises
+    `DeclarationError` or `MissingExtra` where the settings' observers cannot be.
+    """
+    sys.setswitchinterval(TURN_S)
+    rarely_collect_all()
+    plan = plan_threads(settings.threads or usable_cores())
+    with (
+        recording(settings.audit_log),
+        ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial") as pool,
+        ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial-load") as loads,
+        FairPool(plan.runs) as host_stages,
+    ):
+        loader = Loader(settings, plan, pool, host_stages, metrics, repository)
+        lifecycle = ModelLifecycle(
+            repository,
+            loader,
+            loads,
+            watch=settings.watch,
+            poll_s=settings.poll_s,
+            join_loaded=joining,
+            remote=settings.runtime is not None,
+            tidy=give_memory_back,
+        )
+        observers = open_observers(settings, metrics, lifecycle)
+        sampler = Sampler(
+            [*([DriftObserver()] if metrics.on else ()), *observers.sampled],
+            settings.sampled_per_s,
+        )
+        exchanges = Exchanges(
+            repository,
+            pool,
+            Drain(),
+            Budget(settings.budget_bytes or plan_bytes(), settings.client_share),
+            sampler,
+            metrics,
+            observers.observers,
+            Pace(settings.request_timeout_s, settings.body_bytes_per_s),
+        )
+        try:
+            yield Serving(exchanges, lifecycle, observers)
+        finally:
+            observers.close()
