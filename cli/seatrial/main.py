@@ -14,7 +14,7 @@ from seatrial_contracts.errors import MissingExtra, SeatrialError
 COMMANDS = {
     "adopt": "Seal a model that others made: an ONNX file, or a scikit-learn estimator.",
     "audit": "Verify an audit log: is it as it was written?",
-    "deploy": "Write manifests for Kubernetes or KServe from bundles.",
+    "deploy": "Write manifests for Kubernetes, KServe or Ray Serve from bundles.",
     "diff": "Compare two versions: contracts, answers, size, speed.",
     "drift": "Compare what comes now with what the model was trained on.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",

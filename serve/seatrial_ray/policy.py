@@ -11,7 +11,8 @@ from typing import Any
 WAIT, CPU = "seatrial_wait_ratio", "seatrial_cpu_ratio"
 """What a replica records: predicted wait over objective, and cores' worth of time over its threads.
 
-Of several models, the wait is that of the model which is nearest to its objective.
+The wait is that which the requests already there make. Of several models, it is that of the model
+which is nearest to its objective.
 """
 TARGETS = {WAIT: 0.5, CPU: 0.85}
 TOLERANCE = 0.1

@@ -26,7 +26,9 @@ if __name__ == "__main__":
     )
     serve.start(
         proxy_location="HeadOnly",
-        http_options=HTTPOptions(host="127.0.0.1", port=int(os.environ.get("PROXY_PORT", os.environ["PORT"]))),
+        http_options=HTTPOptions(
+            host="127.0.0.1", port=int(os.environ.get("PROXY_PORT", os.environ["PORT"]))
+        ),
     )
     serve.run(app({"bundles": sys.argv[1], "log_level": "warning"}), name="bench")
     signal.sigwait({signal.SIGTERM, signal.SIGINT})

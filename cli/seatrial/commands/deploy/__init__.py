@@ -12,6 +12,7 @@ from seatrial_contracts.errors import MissingExtra
 TARGETS = {
     "kubernetes": "A kustomize base, components and overlays.",
     "kserve": "A ClusterServingRuntime, and an InferenceService of each bundle.",
+    "ray": "A Serve config of Ray Serve, and KubeRay's RayService around it.",
 }
 
 
