@@ -11,7 +11,7 @@ SLOW := -m slow -n 2 --dist worksteal --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters test-hub parity parity-matrix triton clients image image-test lock pin bench zoo fuzz proto up down clean
+.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin bench zoo fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -77,6 +77,14 @@ build/clients/kubernetes/.ready: tests/clients/kubernetes.txt tools/kubernetes_j
 test-boosters: build/boosters/.ready ## LightGBM, XGBoost and CatBoost adopted, in an environment of their own (no part of test)
 	build/boosters/bin/python -m pytest --no-cov tests/boosters
 
+test-ray: setup build/ray/.ready ## bundles on a real Ray Serve, some five minutes (no part of test)
+	$(BIN)/python -m pytest --no-cov -s -p no:randomly tests/ray_serve
+
+build/ray/.ready: tests/ray_serve/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv build/ray
+	build/ray/bin/python -m pip install --quiet --disable-pip-version-check -e '.[ray,text,image]' -r $< -c constraints.txt
+	@touch $@
+
 test-hub: setup ## families and tasks of hub folders through the gate, some 20 minutes (no part of test)
 	$(BIN)/python -m pytest --no-cov -p no:randomly tests/hub_families
 
@@ -117,6 +125,12 @@ bench: setup ## seal the benchmark harness's models and measure against the peer
 	mkdir -p build/bench/venvs && ln -sfn ../../../.venv build/bench/venvs/seatrial
 	$(BIN)/python $(HARNESS)/bench.py --work build/bench/work --venv-root build/bench/venvs --models-python $(BIN)/python --contender benchmarks/harness/contender.toml $(BENCH)
 	$(BIN)/python benchmarks/harness/plot.py build/bench/work/results.json build/bench/results.png
+
+bench-ray: setup build/ray/.ready ## seatrial on Ray Serve beside the harness's own Ray contender, in turns (needs wrk; after make bench)
+	mkdir -p build/bench/venvs && ln -sfn ../../../.venv build/bench/venvs/plain_fastapi
+	for name in rayserve seatrial_ray seatrial_ray_haproxy seatrial_ray_direct; do ln -sfn ../../ray build/bench/venvs/$$name; done
+	$(BIN)/python $(HARNESS)/bench.py --work build/bench/work --venv-root build/bench/venvs --models-python $(BIN)/python --only rayserve --workloads tabular,text --no-overload \
+		--contender benchmarks/harness/ray/contender.toml --contender benchmarks/harness/ray/haproxy.toml --contender benchmarks/harness/ray/direct.toml $(BENCH)
 
 zoo: setup ## hub models of many tasks: error, time to seal, size, speed beside their library; some 20 minutes (needs wrk)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt

@@ -2,8 +2,8 @@
 
 Run it:  make parity-matrix
 
-Triton's lines need `make triton` first, the container's `make image`; without these the lines are
-marked so.
+Triton's lines need `make triton` first, the container's `make image`, Ray's `make test-ray`;
+without these the lines are marked so.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from support import real_image, real_triton, servers  # noqa: E402  (found through the line above)
+from support import real_image, real_ray, real_triton, servers  # noqa: E402  (found through the line above)
 
 import seatrial as st  # noqa: E402  (found through the line above)
 from seatrial_contracts.receipt import Receipt  # noqa: E402  (found through the line above)
 from seatrial_parity.runners import runners  # noqa: E402  (found through the line above)
 from seatrial_parity.runners.runner import TrialRequest  # noqa: E402  (found through the line above)
 from seatrial_parity.trial import try_bundle  # noqa: E402  (found through the line above)
+from seatrial_serve.deploy.ray import ENVIRONMENT  # noqa: E402  (found through the line above)
 from seatrial_serve.triton.config import Placing  # noqa: E402  (found through the line above)
 from seatrial_serve.triton.repository import write_repository  # noqa: E402  (found through the line above)
 
@@ -50,6 +51,13 @@ def main() -> int:
                 serving(Path("/bundles"), "--host", "127.0.0.1", program=inside)
             )
             servers["container"] = contained.url
+        if real_ray.PYTHON.exists():
+            first = next(bundle for _, bundle in sealed.values())
+            log = Path(folder) / "ray.log"
+            ray = stack.enter_context(real_ray.open_cluster(ENVIRONMENT, first, log))
+            ray.deploy({"bundles": [str(Path(folder) / "bundles")]}, num_replicas=2)
+            ray.wait_for(2)
+            servers |= {"ray": ray.url, "ray_grpc": ray.grpc}
         receipts = [
             try_bundle(TrialRequest(bundle, pipeline, trust_torchscript=True, **servers))
             for pipeline, bundle in sealed.values()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ray.serve.grpc_util import RayServegRPCContext
 
 NAME = "seatrial"
+SURGE_PERCENT = 25
+"""An old replica stops once a new one is ready. By Ray's default, 0, it would stop first."""
 
 
 @serve.ingress()
@@ -84,6 +86,7 @@ def application(args: Mapping[str, Any]) -> serve.Application:
         name=NAME,
         max_ongoing_requests=2 * settings.max_waiting_rows,
         max_queued_requests=settings.max_waiting_rows,
+        max_surge_percent=SURGE_PERCENT,
         graceful_shutdown_timeout_s=settings.drain_window_s + settings.grace_s,
     )
     return deployment.bind(settings.model_dump(mode="json"))

@@ -1,19 +1,21 @@
-"""Bundles on a real Ray Serve: golden rows, lost replicas, new versions, more and fewer replicas."""
+"""Bundles on a real Ray Serve: golden rows, lost replicas, new versions, their number."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import shutil
+import socket
 import threading
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.real_ray import Cluster
 from support.servers import fetch
 
 import seatrial as st
@@ -21,26 +23,32 @@ from seatrial_parity.runners.grpc import OurGrpcRunner
 from seatrial_parity.runners.http import HttpRunner
 from seatrial_parity.trial import try_runner
 
-if TYPE_CHECKING:
-    from tests.ray_serve.conftest import Cluster
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROW = {"instances": [{"x": 1.5}]}
 CLIENTS = 8
+NO_HEADERS: Mapping[str, str] = {}
 
 
 class Load:
     """Clients that ask one after another until they are told to stop."""
 
-    def __init__(self, cluster: Cluster, model: str, body: Any, clients: int = CLIENTS) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        model: str,
+        body: Any,
+        clients: int = CLIENTS,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
         self.answered, self.errors = Counter[str](), list[str]()
         self._port, self._path = cluster.http_port, f"/v1/models/{model}:predict"
+        self._headers = headers
         self._body, self._stop = json.dumps(body).encode(), threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
     def _ask(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **self._headers}
         while not self._stop.is_set():
             try:
                 connection.request("POST", self._path, self._body, headers)
@@ -96,7 +104,9 @@ def wait_for_metrics(cluster: Cluster) -> dict[str, float]:
     port, end = cluster.ask("metrics_port"), time.monotonic() + 60
     while True:
         text = fetch(f"http://127.0.0.1:{port}/metrics")[1]
-        found = [line for line in text.splitlines() if line.startswith("ray_seatrial_requests_total{")]
+        found = [
+            line for line in text.splitlines() if line.startswith("ray_seatrial_requests_total{")
+        ]
         counts: dict[str, float] = {}
         for line in found:
             replica = line.partition('replica="')[2].partition('"')[0]
@@ -121,6 +131,8 @@ def test_a_replica_that_is_killed_costs_at_most_what_was_in_its_hands(
         load.wait_for(50)
     print("killed:", load.answered, load.errors)
     assert len(load.errors) <= CLIENTS
+    for error in load.errors:  # HAProxy retries what has no byte of an answer, or cuts the rest
+        assert error.startswith("500") != cluster.by_haproxy, error
 
 
 def test_a_rolling_update_under_load_loses_nothing(cluster: Cluster, lines: Path) -> None:
@@ -137,19 +149,57 @@ def test_a_rolling_update_under_load_loses_nothing(cluster: Cluster, lines: Path
     assert load.answered.keys() == {"1.0.0", "2.0.0"}
 
 
+def test_a_version_that_fails_its_gate_is_told_and_the_one_before_goes_on(
+    cluster: Cluster, lines: Path, tmp_path: Path
+) -> None:
+    cluster.deploy({"bundles": [str(lines / "line/1.0.0")]}, num_replicas=1)
+    before = cluster.wait_for(1)
+    shutil.copytree(lines / "line/2.0.0", tmp_path / "line/2.0.0")
+    (graph,) = tmp_path.glob("line/2.0.0/graphs/*.onnx")
+    graph.write_bytes(graph.read_bytes()[:-1] + b"?")
+    load = Load(cluster, "line", ROW)
+    with load.running():
+        cluster.deploy({"bundles": [str(tmp_path / "line/2.0.0")]}, num_replicas=1)
+        status = cluster.wait(lambda now: "E_NOT_READY" in now["message"])
+        load.wait_for(50)
+    assert "line 2.0.0" in status["message"]
+    assert not load.errors
+    assert load.answered.keys() == {"1.0.0"}
+    assert status["pids"] == before
+
+
+def test_labels_of_the_user_config_reach_running_replicas(cluster: Cluster, lines: Path) -> None:
+    args = {"bundles": [str(lines)], "versions": "all"}
+    cluster.deploy(args, num_replicas=2)
+    pids = cluster.wait_for(2)
+    assert versions(cluster) == {"2.0.0"}
+    labels = {"labels": {"line": {"stable": "1.0.0"}}}
+    cluster.deploy(args, num_replicas=2, user_config=labels)
+    end = time.monotonic() + 60
+    while versions(cluster) != {"1.0.0"}:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert cluster.wait_for(2) == pids
+
+
+def versions(cluster: Cluster) -> set[str]:
+    """What the model's own name stands for at each replica, as far as some requests meet them."""
+    load = Load(cluster, "line", ROW)
+    with load.running():
+        load.wait_for(40)
+    assert not load.errors
+    return set(load.answered)
+
+
 def test_replicas_come_and_go_by_the_policy(cluster: Cluster, slow: Path) -> None:
     cluster.deploy(
         {"bundles": [str(slow)]},
-        max_ongoing_requests=1000,
         autoscaling_config={
             "min_replicas": 1,
             "max_replicas": 2,
             "look_back_period_s": 11,
             "upscale_delay_s": 1,
             "downscale_delay_s": 3,
-            "upscaling_factor": 0.1,
-            "downscaling_factor": 0.1,
-            "policy": {"policy_function": "seatrial_ray.policy:predicted_wait"},
         },
     )
     cluster.wait_for(1)
@@ -159,3 +209,31 @@ def test_replicas_come_and_go_by_the_policy(cluster: Cluster, slow: Path) -> Non
         load.wait_for(20)
     cluster.wait_for(1)
     assert not load.errors
+
+
+def test_what_rays_proxies_let_through(cluster: Cluster, slow: Path) -> None:
+    cluster.deploy({"bundles": [str(slow)]}, num_replicas=1)
+    cluster.wait_for(1)
+    load = Load(cluster, "slow", ROW, 4 * CLIENTS, {"X-Request-Timeout-Ms": "100"})
+    with load.running():
+        load.wait_for(50)
+        end = time.monotonic() + 60
+        while not load.errors:
+            assert time.monotonic() < end
+    print("refused:", load.answered, load.errors[:2])
+    assert all(text.startswith(("503", "504")) for text in load.errors)
+    assert any("'retry-after'" in text and "E_OVERLOADED" in text for text in load.errors)
+    path = "/v1/models/slow:predict"
+    head = f"POST {path} HTTP/1.1\r\nHost: else.example\r\nContent-Type: application/json\r\n"
+    refused = raw(cluster, f"{head}Content-Length: 999999999\r\n\r\n")
+    print("unread:", refused[:200])
+    assert "413" in refused
+    body = json.dumps(ROW)
+    assert "200 OK" in raw(cluster, f"{head}Content-Length: {len(body)}\r\n\r\n{body}")
+
+
+def raw(cluster: Cluster, sent: str) -> str:
+    """The first bytes of what is answered to these bytes, while the connection stays open."""
+    with socket.create_connection(("127.0.0.1", cluster.http_port), 30) as connection:
+        connection.sendall(sent.encode())
+        return connection.recv(65536).decode()

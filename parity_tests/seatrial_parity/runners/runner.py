@@ -33,6 +33,9 @@ class TrialRequest:
     """Our server before a Triton, http://host:port."""
     container: str | None = None
     """Our server in a container, http://host:port."""
+    ray: str | None = None
+    """Ray Serve with our replicas, http://host:port."""
+    ray_grpc: str | None = None
     trust_torchscript: bool = False
     """May TorchScript graphs of the bundle run here? Each is a program."""
 

@@ -39,6 +39,8 @@ ENVIRONMENT = {
 """Of every node. HAProxy asks the replicas, and asks another one if a replica is lost at work."""
 GENTLY = 0.1
 """Ray's factors, under which the simulated day of `docs/scaling.md` does not swing."""
+RAY_USER = 1000
+"""Of Ray's own images."""
 HEAD_BYTES = 2 * 2**30
 NODE_BYTES = 512 * 2**20
 """Ray's own processes on a node without a head: 470 MB as measured with Ray 2.60."""
@@ -173,6 +175,7 @@ class RayService:
                 "terminationGracePeriodSeconds": DRAIN_WINDOW_S + self._grace_s + END_S,
                 "securityContext": {
                     "runAsNonRoot": True,
+                    "runAsUser": RAY_USER,
                     "seccompProfile": {"type": "RuntimeDefault"},
                 },
                 "containers": [container],
