@@ -138,6 +138,8 @@ def run_server(
             admin=settings.admin,
             grpc=grpc,
             workers=settings.workers,
+            predict_path=settings.predict_path,
+            health_path=settings.health_path,
         )
         strict = partial(
             StrictProtocol,

@@ -374,6 +374,14 @@ def test_one_model_s_pipe_in_place_of_its_labels_holds_up_neither_others_nor_rel
     assert started.stop() == 0
 
 
+def test_paths_of_an_orchestrator_are_answered(serve: Callable[..., Any], examples: Path) -> None:
+    started = serve(examples / "penguins/1.0.0", "--predict-path", "/score", "--health-path", "/up")
+    assert started.wait_until_loaded()[0] == 200
+    asked = httpx.post(f"{started.url}/score", json={"instances": [PENGUIN]}, timeout=60)
+    assert len(asked.json()["predictions"]) == 1
+    assert httpx.get(f"{started.url}/up", timeout=60).json()["ready"] is True
+
+
 def test_a_client_that_leaves_in_the_middle_of_its_request_disturbs_nobody(server: Any) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     for _ in range(20):
