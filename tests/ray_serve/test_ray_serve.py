@@ -19,8 +19,8 @@ from support.real_ray import Cluster
 from support.servers import fetch
 
 import seatrial as st
-from seatrial_parity.runners.grpc import OurGrpcRunner
-from seatrial_parity.runners.http import HttpRunner
+from seatrial_parity.runners.ray_grpc import RayGrpcRunner
+from seatrial_parity.runners.ray_http import RayHttpRunner
 from seatrial_parity.trial import try_runner
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -88,7 +88,8 @@ def test_golden_rows_pass_two_replicas_over_http_and_grpc(cluster: Cluster, line
     cluster.deploy({"bundles": [str(lines / "line/1.0.0")]}, num_replicas=2)
     cluster.wait_for(2)
     bundle = st.open_bundle(lines / "line/1.0.0")
-    for runner in (HttpRunner(bundle, cluster.url), OurGrpcRunner(bundle, cluster.grpc, "1.0.0")):
+    http_runner = RayHttpRunner(bundle, cluster.url)
+    for runner in (http_runner, RayGrpcRunner(bundle, cluster.grpc, "1.0.0")):
         trials = try_runner(bundle, runner)
         assert all(trial.passed for trial in trials), trials
     load = Load(cluster, "line", ROW)
