@@ -48,6 +48,17 @@ STORE_BYTES = 128 * 2**20
 """Shared memory of a node's object store: requests do not lie there."""
 
 
+class Block(str):
+    """A text that stands in YAML line by line."""
+
+    __slots__ = ()
+
+
+Plain.add_representer(
+    Block, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
+)
+
+
 class RayService:
     """The objects of one application that serves bundles."""
 
@@ -126,7 +137,7 @@ class RayService:
     def _service(self) -> dict[str, Any]:
         """The RayService of ray.io/v1: a head, and one node for each replica."""
         placing = self._placing
-        config = yaml.dump(self.serve_config, Dumper=Plain, sort_keys=False, width=1000)
+        config = Block(yaml.dump(self.serve_config, Dumper=Plain, sort_keys=False, width=1000))
         node = quantity(stepped(self._replica_bytes + NODE_BYTES + STORE_BYTES))
         store = {"object-store-memory": str(STORE_BYTES)}
         workers = {
