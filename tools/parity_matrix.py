@@ -2,22 +2,33 @@
 
 Run it:  make parity-matrix
 
-Triton's lines need `make triton` first, the container's `make image`, Ray's `make test-ray`;
-without these the lines are marked so.
+Triton's lines need `make triton` first, the container's `make image`, Ray's `make test-ray`, those
+of stores `make judges clients`; without these the lines are marked so.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
+NOT_ASKED = "not asked"
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from support import real_image, real_ray, real_triton, servers  # noqa: E402  (found through the line above)
+from support import (  # noqa: E402  (found through the line above)
+    real_image,
+    real_mlflow,
+    real_ray,
+    real_stores,
+    real_triton,
+    registries,
+    servers,
+)
 
 import seatrial as st  # noqa: E402  (found through the line above)
 from seatrial_contracts.receipt import Receipt  # noqa: E402  (found through the line above)
@@ -25,6 +36,8 @@ from seatrial_parity.runners import runners  # noqa: E402  (found through the li
 from seatrial_parity.runners.runner import TrialRequest  # noqa: E402  (found through the line above)
 from seatrial_parity.trial import try_bundle  # noqa: E402  (found through the line above)
 from seatrial_serve.deploy.ray import ENVIRONMENT  # noqa: E402  (found through the line above)
+from seatrial_serve.stores.address import read_address  # noqa: E402  (found through the line above)
+from seatrial_serve.stores.resolve import pull  # noqa: E402  (found through the line above)
 from seatrial_serve.triton.config import Placing  # noqa: E402  (found through the line above)
 from seatrial_serve.triton.repository import write_repository  # noqa: E402  (found through the line above)
 
@@ -62,12 +75,17 @@ def main() -> int:
             try_bundle(TrialRequest(bundle, pipeline, trust_torchscript=True, **servers))
             for pipeline, bundle in sealed.values()
         ]
-    print("\n".join(table(receipts)))
-    for receipt in receipts:
+        stored = {
+            name: try_stored(Path(folder) / name.partition(":")[0], through, sealed)
+            for name, through in STORES.items()
+        }
+    print("\n".join(table(receipts, stored)))
+    everything = [*receipts, *(each for found in stored.values() for each in found)]
+    for receipt in everything:
         for trial in receipt.trials:
             if not trial.passed:
                 print(f"missed: {receipt.name}, {trial.runner}: {trial.finding}")
-    return int(not all(receipt.passed for receipt in receipts))
+    return int(not all(receipt.passed for receipt in everything))
 
 
 def seal(out: Path) -> dict[str, tuple[st.Pipeline, st.Bundle]]:
@@ -79,9 +97,93 @@ def seal(out: Path) -> dict[str, tuple[st.Pipeline, st.Bundle]]:
     return sealed
 
 
+Sealed = Mapping[str, tuple[st.Pipeline, st.Bundle]]
+Through = Callable[[Path, Sequence[st.Bundle]], Iterator[list[Path | str]]]
+"""Puts bundles into a store and gives what a server is then told to serve, while the store runs."""
+
+
+@contextmanager
+def through_registry(folder: Path, bundles: Sequence[st.Bundle]) -> Iterator[list[Path | str]]:
+    """Debian's registry; the server fetches from it."""
+    with registries.debian_registry(folder) as host:
+        addresses: list[Path | str] = []
+        for bundle in bundles:
+            addresses.append(f"oci://{host}/{bundle.name}:{bundle.version}")
+            real_stores.seatrial("push", str(bundle.path), str(addresses[-1]))
+        yield addresses
+
+
+@contextmanager
+def through_mlflow(folder: Path, bundles: Sequence[st.Bundle]) -> Iterator[list[Path | str]]:
+    """MLflow's server; ours fetches from it."""
+    with real_mlflow.mlflow_server(folder) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", url)
+        for bundle in bundles:
+            address = f"mlflow:models:/{bundle.name}@stable"
+            real_stores.seatrial("push", str(bundle.path), address)
+        yield [f"mlflow:models:/{bundle.name}@stable" for bundle in bundles]
+
+
+@contextmanager
+def through_s3(folder: Path, bundles: Sequence[st.Bundle]) -> Iterator[list[Path | str]]:
+    """Moto's S3; s3fs, in an environment of its own, puts the bundles there and pulls them."""
+    python = real_stores.python_of("s3")
+    with real_stores.s3(folder) as variables:
+        make = "import s3fs; s3fs.S3FileSystem().mkdir('models')"
+        real_stores.run_python(python, make, variables)
+        for bundle in bundles:
+            address = f"s3://models/{bundle.name}"
+            for words in (("push", str(bundle.path), address), ("pull", address)):
+                out = ("--out", str(folder / "pulled")) if words[0] == "pull" else ()
+                real_stores.seatrial(*words, *out, python=python, **variables)
+        yield [folder / "pulled"]
+
+
+@contextmanager
+def through_memory(folder: Path, bundles: Sequence[st.Bundle]) -> Iterator[list[Path | str]]:
+    """Fsspec's store within this process, out of which the bundles are pulled."""
+    from seatrial_serve.stores.in_files import push_to_files
+
+    for bundle in bundles:
+        address = read_address(f"memory://matrix/{bundle.name}")
+        push_to_files(bundle, address)
+        pull(address, folder / "pulled")
+    yield [folder / "pulled"]
+
+
+STORES: Mapping[str, Through] = {
+    "http v1, oci://": through_registry,
+    "http v1, mlflow:": through_mlflow,
+    "http v1, s3://": through_s3,
+    "http v1, memory://": through_memory,
+}
+"""Line of the table -> the store that the served bundles come from."""
+
+
+def try_stored(folder: Path, through: Through, sealed: Sealed) -> list[Receipt]:
+    """The golden rows of every example by a server whose bundles come from a store.
+
+    None of them where the store is not here.
+    """
+    folder.mkdir()
+    bundles = [bundle for _, bundle in sealed.values()]
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        try:
+            addresses = stack.enter_context(through(folder, bundles))
+        except pytest.skip.Exception as skipped:
+            print(f"not asked: {skipped}", file=sys.stderr)
+            return []
+        first, *more = addresses
+        server = stack.enter_context(serving(first, *map(str, more)))
+        return [
+            try_bundle(TrialRequest(bundle, url=server.url), only=["http v1"]) for bundle in bundles
+        ]
+
+
 @contextmanager
 def serving(
-    bundles: Path, *flags: str, program: Sequence[str] = servers.OURS
+    bundles: Path | str, *flags: str, program: Sequence[str] = servers.OURS
 ) -> Iterator[servers.Server]:
     """Our server, ready."""
     server = servers.Server(bundles, *flags, program=program)
@@ -93,8 +195,8 @@ def serving(
         server.stop()
 
 
-def table(receipts: list[Receipt]) -> list[str]:
-    """Write Markdown: a line for each runner, a column for each example.
+def table(receipts: list[Receipt], stored: Mapping[str, list[Receipt]]) -> list[str]:
+    """Write Markdown: a line for each runner and store, a column for each example.
 
     A cell holds the worst error of all rows and batch sizes, and the tolerance there.
     """
@@ -102,9 +204,13 @@ def table(receipts: list[Receipt]) -> list[str]:
         f"| answers | {' | '.join(receipt.name for receipt in receipts)} |",
         f"|---|{'---|' * len(receipts)}",
     ]
-    return lines + [
+    lines += [
         f"| {name} | {' | '.join(cell(receipt, name) for receipt in receipts)} |"
         for name in runners()
+    ]
+    return lines + [
+        f"| {name} | {' | '.join(cell(receipt, 'http v1') for receipt in found) or NOT_ASKED} |"
+        for name, found in stored.items()
     ]
 
 
@@ -112,7 +218,7 @@ def cell(receipt: Receipt, runner: str) -> str:
     """`1.7e-07 of 2.1e-05, 7 refused`, or why there is nothing."""
     trials = [trial for trial in receipt.trials if trial.runner == runner]
     if not trials:
-        return "not asked"
+        return NOT_ASKED
     if not all(trial.passed for trial in trials):
         return "**missed**"
     worst = max(

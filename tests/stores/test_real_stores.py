@@ -7,48 +7,20 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.registries import debian_registry, wait_for
-from support.servers import ROOT, fetch
+from support.real_stores import python_of, run_python, s3, seatrial
+from support.registries import debian_registry
+from support.servers import fetch
 
 from seatrial_contracts.bundle import open_bundle
 
 pytestmark = pytest.mark.slow
-ENVIRONMENTS = ROOT / "build" / "clients"
-PACKAGES = ":".join(
-    str(ROOT / each) for each in ("contracts", "export", "serve", "parity_tests", "cli")
-)
-
-
-def python_of(name: str) -> str:
-    """The interpreter of an environment below build/clients."""
-    python = ENVIRONMENTS / name / "bin" / "python"
-    if not (ENVIRONMENTS / name / ".ready").exists():
-        pytest.skip(f"the environment of {name} is not here: make clients")
-    return str(python)
-
-
-def seatrial(*words: str, status: int = 0, python: str = sys.executable, **variables: str) -> str:
-    """The output of a command, both streams."""
-    done = subprocess.run(
-        [python, "-m", "seatrial", *words],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env={**os.environ, "COLUMNS": "200", **variables},
-    )
-    assert done.returncode == status, f"{words}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -110,37 +82,11 @@ def test_oras_and_kserve_read_what_was_pushed(penguins: Path, tmp_path: Path) ->
     assert len(told["files"]) == len(bundle.files) + 1
 
 
-@contextmanager
-def s3(folder: Path) -> Iterator[dict[str, str]]:
-    """A server that speaks S3, with a bucket `models`; the variables that lead to it."""
-    python = python_of("moto")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    server = Path(python).with_name("moto_server")
-    with (folder / "moto.log").open("w") as log:
-        process = subprocess.Popen(
-            [str(server), "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
-        )
-    try:
-        wait_for(f"{url}/moto-api/")
-        yield {
-            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3cret",
-            "AWS_DEFAULT_REGION": "us-east-1", "PYTHONPATH": PACKAGES,
-            "XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder),
-        }  # fmt: skip
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
 def test_a_bundle_goes_through_s3(penguins: Path, tmp_path: Path) -> None:
     python = python_of("s3")
     with s3(tmp_path) as variables:
         make = "import s3fs; s3fs.S3FileSystem().mkdir('models')"
-        subprocess.run(
-            [python, "-c", make], check=True, timeout=60, env={**os.environ, **variables}
-        )
+        run_python(python, make, variables)
 
         def run(*words: str, status: int = 0) -> str:
             return seatrial(*words, status=status, python=python, **variables)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from typing import Any
 import pytest
 from support.pages import page
 from support.registries import debian_registry
-from support.servers import ROOT
 
 from seatrial_serve.settings import Settings
 from seatrial_serve.stores.address import EXTRA_OF
@@ -39,16 +39,14 @@ def test_the_page_has_each_scheme_annotation_and_setting() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(480)
 def test_the_lines_of_the_page_work(
-    tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, churn: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert code is not None
-    (tmp_path / "churn.py").write_text(code[1])
+    shutil.copytree(churn, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with debian_registry(tmp_path) as host:
         *lines, last = BLOCK.strip().replace(PORT, host).splitlines()
-        for line in ("seatrial export churn.py:pipeline --out bundles", *lines):
+        for line in lines:
             done = subprocess.run(
                 ["bash", "-c", line],
                 env=environment, capture_output=True, text=True, timeout=240, check=False,

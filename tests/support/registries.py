@@ -188,8 +188,8 @@ def debian_registry(folder: Path, port: int = 0) -> Iterator[str]:
         process.wait(10)
 
 
-def wait_for(url: str) -> None:
-    end = time.monotonic() + 30
+def wait_for(url: str, within_s: float = 30) -> None:
+    end = time.monotonic() + within_s
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5):

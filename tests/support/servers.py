@@ -20,7 +20,7 @@ EXAMPLES = ("penguins", "digits", "sentences", "photos")
 class Server:
     """A `seatrial serve` of our own, on free ports of the loopback."""
 
-    def __init__(self, bundles: Path, *flags: str, program: Sequence[str] = OURS) -> None:
+    def __init__(self, bundles: Path | str, *flags: str, program: Sequence[str] = OURS) -> None:
         command = [
             *program,
             str(bundles),

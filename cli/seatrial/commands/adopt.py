@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from seatrial.adopt_folder import PREFIX, adopt_folder
+from seatrial.adopt_mlflow import PREFIX as MLFLOW
+from seatrial.adopt_mlflow import out_of_mlflow
 from seatrial.adopt_package import PACKAGE_SUFFIX, in_package
 from seatrial.adopt_program import TORCH_SUFFIXES, adopt_program
 from seatrial.budget import promised
@@ -17,6 +20,7 @@ from seatrial.sealing import gate_progress, sealing_options, show_sealed
 from seatrial_contracts.errors import DeclarationError, MissingExtra
 
 if TYPE_CHECKING:
+    from seatrial_contracts.promise import Promise
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.user_file import UserFiles
 
@@ -114,9 +118,9 @@ def command(
 
     MODEL is an ONNX file, FILE.py:NAME for a fitted scikit-learn estimator (or a function
     without arguments that returns one), or a booster's own file: XGBoost's .json or .ubj,
-    LightGBM's .txt, CatBoost's .cbm. The graph must hold standard operators alone; its inputs
-    and outputs are matched with the contract by name, by type and by shape, and what stands between
-    the two (casts, columns to matrices, words to codes) is put into the graph.
+    LightGBM's .txt, CatBoost's .cbm; or skops' own, .skops. The graph must hold standard operators
+    alone; its inputs and outputs are matched with the contract by name, by type and by shape, and
+    what stands between the two (casts, columns to matrices, words to codes) is put into the graph.
 
     A program that torch.export.save wrote (.pt2) and TorchScript (.ts, .pt) pass the gate of
     `seatrial export`. Of a model package of onnxruntime (.ortpackage) the model for the CPU is
@@ -124,6 +128,10 @@ def command(
 
     hf:FOLDER is a folder as transformers' save_pretrained writes it, or sentence-transformers. Its
     files say what the contract is, and the library itself is the judge.
+
+    mlflow:FOLDER, mlflow:models:/NAME/VERSION and mlflow:runs:/ID/PATH are models of MLflow's, of
+    the flavours onnx, sklearn, xgboost, lightgbm and pytorch. The signature is the first contract,
+    the input example the golden rows. No pickle is read.
 
     \b
       seatrial adopt model.onnx --contract rows.py:Rows --golden rows.jsonl \\
@@ -140,11 +148,30 @@ def command(
         )  # fmt: skip
         return
     check_asked(asked)
+    is_mlflows = model.startswith(MLFLOW)
+    with out_of_mlflow(model, asked) if is_mlflows else nullcontext(model) as file:
+        adopt_file(
+            file, asked, out=out, since=since, allow_breaking=allow_breaking, fastest=budget,
+            as_json=as_json,
+        )  # fmt: skip
+
+
+def adopt_file(
+    model: str,
+    asked: dict[str, Any],
+    *,
+    out: Path,
+    since: Path | None,
+    allow_breaking: bool,
+    fastest: Promise | None,
+    as_json: bool,
+) -> None:
+    """Seal the model in a file, or what FILE.py:NAME names. `asked` are the other options."""
     check_file(Path(model))
     if Path(model).suffix in TORCH_SUFFIXES:
         adopt_program(
             Path(model), asked, asked["name"] or name_of(model), out=out, since=since,
-            allow_breaking=allow_breaking, fastest=budget, as_json=as_json,
+            allow_breaking=allow_breaking, fastest=fastest, as_json=as_json,
         )  # fmt: skip
         return
     from seatrial_contracts.bundle import open_bundle
@@ -167,7 +194,7 @@ def command(
             source=contract,
             since=None if since is None else open_bundle(since),
             allow_breaking=allow_breaking,
-            fastest=budget,
+            fastest=fastest,
         )
     show_sealed(bundle, out, as_json=as_json)
 
@@ -286,11 +313,11 @@ def activation_of(text: str) -> tuple[str, str]:
 
 def estimator_of(files: UserFiles, model: str) -> Any:
     """The estimator that MODEL is, or the booster in its file; None where it is an ONNX file."""
-    from seatrial_export.adopt.native import is_native, read_native
-
     if model.rpartition(":")[0].endswith(".py"):
         return estimator_at(files, model)
-    return read_native(Path(model)) if is_native(Path(model)) else None
+    from seatrial_export.adopt.estimator_file import estimator_in
+
+    return estimator_in(Path(model))
 
 
 def estimator_at(files: UserFiles, target: str) -> Any:

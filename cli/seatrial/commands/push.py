@@ -1,4 +1,4 @@
-"""`seatrial push`: a bundle into a registry or an object store."""
+"""`seatrial push`: a bundle into a registry, MLflow or an object store."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from rich.console import Console
 def command(bundle: Path, address: str) -> None:
     """Push a bundle to a registry (oci://HOST/NAME:TAG) or an object store (s3://, gs://, az://).
 
+    mlflow:models:/NAME logs it to the MLflow of MLFLOW_TRACKING_URI, as the next version of NAME;
+    with NAME@ALIAS the alias moves to it.
+
     In a registry it is an image that Kubernetes and KServe mount, and a ModelPack artifact; the
     same bundle gives the same digests. The tag moves last. In an object store the manifest is
     written last, and a version that is there never changes.
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import DeclarationError
-    from seatrial_serve.stores.address import Folder, InRegistry, read_address
+    from seatrial_serve.stores.address import Folder, InMlflow, InRegistry, read_address
 
     to = read_address(address)
     if isinstance(to, Folder):
-        raise DeclarationError(f"address '{to.shown}'", "a path", "oci://, s3://, gs:// or az://")
+        want = "oci://, mlflow:models:/NAME, s3://, gs:// or az://"
+        raise DeclarationError(f"address '{to.shown}'", "a path", want)
     opened = open_bundle(bundle)
     said = f"pushed {opened.name} {opened.version} to"
     with Console(stderr=True).status("") as status:
@@ -34,6 +38,12 @@ def command(bundle: Path, address: str) -> None:
             artifact = push_to_registry(opened, to, status.update)
             digests = f"pinned: {to.pinned(artifact.index.digest).shown}"
             lines = [f"{said} {to.shown}", digests, f"ModelPack manifest: {artifact.model.digest}"]
+        elif isinstance(to, InMlflow):
+            from seatrial_serve.mlflow.push import push_to_mlflow
+
+            pushed = push_to_mlflow(opened, to, status.update)
+            what = "it was there already" if pushed.was_there else f"{pushed.metrics} metrics"
+            lines = [f"{said} {pushed.address} ({what})"]
         else:
             from seatrial_serve.stores.in_files import push_to_files
 

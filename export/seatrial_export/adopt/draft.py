@@ -86,11 +86,7 @@ class Draft:
 
     def write(self, path: Path, name: str) -> None:
         """Write the contract to a new file. Raises `DeclarationError`."""
-        code = self.code(name)
-        if path.exists():
-            want = "a new one, by --write; or --contract, which takes the one that is there"
-            raise DeclarationError(f"file '{path}'", "a file that is there", want)
-        path.write_text(code, "utf-8")
+        write_new(path, self.code(name))
 
     def golden(self) -> list[dict[str, Any]]:
         """Rows for the proof: the first, and of those with missing values some."""
@@ -158,6 +154,19 @@ class Draft:
         if made.ndim == 2 and (verb == "transform" or made.shape[1] > 1):
             return f"st.Tensor[np.float32, {made.shape[1]}]"
         return "int" if made.dtype.kind in "iu" else "float"
+
+
+def write_new(path: Path, code: str) -> None:
+    """Write a contract to a new file. Raises `DeclarationError`."""
+    check_new(path)
+    path.write_text(code, "utf-8")
+
+
+def check_new(path: Path) -> None:
+    """Raise `DeclarationError` where a contract would be written over another file."""
+    if path.exists():
+        want = "a new one, by --write; or --contract, which takes the one that is there"
+        raise DeclarationError(f"file '{path}'", "a file that is there", want)
 
 
 def without(frame: pandas.DataFrame, target: str) -> pandas.DataFrame:

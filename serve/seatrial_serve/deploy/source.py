@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.stores.address import InRegistry, InStore, read_address
+from seatrial_serve.stores.address import InMlflow, InRegistry, InStore, read_address
 from seatrial_serve.stores.artifact import make_artifact
 from seatrial_serve.stores.layer import Layer
 from seatrial_serve.stores.resolve import open_address
@@ -53,13 +53,14 @@ def open_source(text: str, registry: str | None) -> Source:
 
     A bundle of this machine gets the address that it has once it is pushed below `registry`
     (`oci://HOST/PATH`), since the same bundle gives the same digest. Raises `DeclarationError` for
-    a bundle of this machine without a registry, and for one in an object store, which the container
-    image does not read; what `open_address` raises is passed on.
+    a bundle of this machine without a registry, and for one in an object store or in MLflow, which
+    the container image does not read; what `open_address` raises is passed on.
     """
     address = read_address(text)
     where, want = f"bundle '{address.shown}'", "a path, or oci://HOST/NAME:TAG"
-    if isinstance(address, InStore):
-        raise DeclarationError(where, "an object store", want, "push it to a registry")
+    if isinstance(address, (InMlflow, InStore)):
+        got = "an object store" if isinstance(address, InStore) else "MLflow's registry"
+        raise DeclarationError(where, got, want, "push it to a registry")
     if isinstance(address, InRegistry):
         pinned = pin(address)
         return Source(open_address(pinned.shown), pinned, "")

@@ -12,7 +12,7 @@ from seatrial_contracts.errors import BundleError, DeclarationError, SeatrialErr
 from seatrial_contracts.receipt import now
 from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
 from seatrial_serve.models.selection import Selection, parse_selection
-from seatrial_serve.stores.address import Folder, InRegistry, InStore, read_address
+from seatrial_serve.stores.address import Folder, InRegistry, Remote, read_address
 from seatrial_serve.stores.cache import BundleCache, KeptBundle
 from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
 from seatrial_serve.stores.signature import put_beside, read_beside
@@ -43,7 +43,7 @@ class Held:
 class RemoteSource:
     """An address of a store, and what is known of it."""
 
-    address: InRegistry | InStore
+    address: Remote
     held: Held | None = None
     fault: str = ""
     """Why the last look failed; what was held before is then still served."""

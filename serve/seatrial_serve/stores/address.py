@@ -1,8 +1,9 @@
-"""Addresses of bundles: a path, the URL of a store, or a reference in an OCI registry."""
+"""Addresses of bundles: a path, the URL of a store, or a reference in a registry."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,22 @@ EXTRA_OF = {"s3": "s3", "gs": "gcs", "az": "azure", "https": "https", "http": "h
 """Scheme of a store -> the extra that brings what reads it."""
 MEMORY = "memory"
 """A store inside one process, for tests and notebooks."""
-ADDRESSES = "a path, oci://HOST/NAME:TAG, s3://, gs://, az:// or https://"
+MLFLOW = "mlflow:"
+"""What stands before an address that MLflow resolves."""
+OF_MLFLOW = re.compile(
+    r"models:/(?P<id>m-[0-9a-f]{32})"
+    r"|models:/(?P<name>[^/:@?#%\x00-\x1f]{1,256})(?:/(?P<version>[0-9]{1,18})|@(?P<alias>[\w.-]{1,255}))?"
+    r"|runs:/(?P<run>[0-9a-f]{32})/(?P<path>[\w. -]+(?:/[\w. -]+)*)"
+)
+MLFLOW_ADDRESSES = (
+    "mlflow:models:/NAME/VERSION, mlflow:models:/NAME@ALIAS, mlflow:models:/m-ID or "
+    "mlflow:runs:/ID/PATH"
+)
+SERVERS = ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI")
+"""MLflow's variables that say where models are looked up, the one that counts first."""
+ADDRESSES = (
+    "a path, oci://HOST/NAME:TAG, mlflow:models:/NAME/VERSION, s3://, gs://, az:// or https://"
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +95,27 @@ class InStore:
         return without_credentials(self.url)
 
 
-Address = Folder | InRegistry | InStore
+@dataclass(frozen=True)
+class InMlflow:
+    """A model that MLflow keeps: a version, an alias, a logged model, or a run's."""
+
+    uri: str
+    """As MLflow has it: `models:/NAME/VERSION`."""
+    server: str
+    """What MLFLOW_TRACKING_URI says, or the working folder; without name and password."""
+    name: str | None = None
+    """Of a registered model."""
+    version: str | None = None
+    alias: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return f"{MLFLOW}{self.uri} at {self.server}"
+
+
+Remote = InRegistry | InStore | InMlflow
+Address = Folder | Remote
 
 
 def read_address(text: str) -> Address:
@@ -89,11 +125,13 @@ def read_address(text: str) -> Address:
     reference that is none, for URLs with a query, and for plain HTTP to another machine.
     """
     found = SCHEME.match(text)
-    if found is None:
+    if found is None and not text.startswith(MLFLOW):
         return Folder(Path(text))
-    scheme, rest = found[1].lower(), text[found.end() :]
     if len(text) > MAX_CHARS:
         raise wrong(text[:64], f"{len(text)} characters", f"at most {MAX_CHARS}")
+    if found is None:
+        return _in_mlflow(text)
+    scheme, rest = found[1].lower(), text[found.end() :]
     if scheme == "oci":
         return _in_registry(text, rest)
     parts = urlsplit(text)
@@ -118,6 +156,15 @@ def _in_registry(text: str, rest: str) -> InRegistry:
     if found["tag"] is None and found["digest"] is None:
         raise wrong(text, "neither tag nor digest", want)
     return InRegistry(found["host"], found["repository"], found["tag"], found["digest"])
+
+
+def _in_mlflow(text: str) -> InMlflow:
+    uri = text.removeprefix(MLFLOW)
+    found = OF_MLFLOW.fullmatch(uri)
+    if found is None:
+        raise wrong(text, "none of MLflow's own forms", MLFLOW_ADDRESSES)
+    said = next(filter(None, map(os.environ.get, SERVERS)), str(Path.cwd()))
+    return InMlflow(uri, without_credentials(said), found["name"], found["version"], found["alias"])
 
 
 def is_host(host: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle, folder_bundle, open_bundle
 from seatrial_contracts.errors import BundleError, DeclarationError
-from seatrial_serve.stores.address import Address, Folder, InRegistry, InStore, read_address
+from seatrial_serve.stores.address import Address, Folder, Remote, read_address
 from seatrial_serve.stores.cache import DAMAGED, BundleCache, cache_from_environment
 from seatrial_serve.stores.received import never
 from seatrial_serve.stores.signature import put_beside
@@ -54,7 +54,7 @@ def only_offer(look: Look, address: Address) -> Offer:
     return look.offer(*found[0])
 
 
-def pull(address: InRegistry | InStore, folder: Path) -> tuple[Bundle, bool]:
+def pull(address: Remote, folder: Path) -> tuple[Bundle, bool]:
     """Fetch a bundle into `folder`/name/version; return it, and whether it was there already.
 
     The bundle appears there by one rename, once it is whole and verified. Raises `BundleError` if

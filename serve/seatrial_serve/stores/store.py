@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from seatrial_contracts.manifest import Manifest
-from seatrial_serve.stores.address import InRegistry, InStore
+from seatrial_serve.stores.address import InMlflow, InRegistry, InStore, Remote
 from seatrial_serve.stores.received import ReceivedBundle, never
 
 Stopped = Callable[[], bool]
@@ -54,7 +54,7 @@ class Look(Protocol):
         ...
 
 
-def look_at(address: InRegistry | InStore, stopped: Stopped = never) -> Look:
+def look_at(address: Remote, stopped: Stopped = never) -> Look:
     """Look at a store.
 
     `stopped` is asked now and then while a bundle is fetched. Raises `StoreError` if the store
@@ -65,19 +65,28 @@ def look_at(address: InRegistry | InStore, stopped: Stopped = never) -> Look:
         from seatrial_serve.stores.in_registry import RegistryLook
 
         return RegistryLook(address, stopped)
+    if isinstance(address, InMlflow):
+        from seatrial_serve.stores.in_mlflow import MlflowLook
+
+        return MlflowLook(address)
     from seatrial_serve.stores.in_files import FilesLook
 
     return FilesLook(address)
 
 
-def mark_of(address: InRegistry | InStore, *, signed: bool = False) -> str | None:
+def mark_of(address: Remote, *, signed: bool = False) -> str | None:
     """A text that is the same as long as the address holds the same; None if there is none.
 
     For a tag it is the digest of its manifest, which costs one request without a body; if `signed`,
-    also those of its referrers, which costs one more. Raises as `look_at` does.
+    also those of its referrers, which costs one more. For an alias of MLflow's it is of the version
+    and of where that lies. Raises as `look_at` does.
     """
     if isinstance(address, InStore):
         return None
+    if isinstance(address, InMlflow):
+        from seatrial_serve.stores.in_mlflow import mark_of_version
+
+        return mark_of_version(address)
     from seatrial_serve.stores.registry import Registry
 
     with Registry(address) as registry:
