@@ -20,6 +20,8 @@ ADDRESSES = {
     "triton_grpc": ("HOST:PORT", "Triton's gRPC"),
     "edge": ("URL", "our server before a Triton"),
     "container": ("URL", "our server in a container"),
+    "ray": ("URL", "our replicas behind Ray Serve's HTTP proxy"),
+    "ray_grpc": ("HOST:PORT", "Ray Serve's gRPC"),
 }
 """Name in `TrialRequest` -> how an address beside the bundle is written, and what stands there."""
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 @click.option("--triton-grpc", metavar="HOST:PORT", help="Try Triton's gRPC too.")
 @click.option("--edge", metavar="URL", help="Try our server before a Triton too.")
 @click.option("--container", metavar="URL", help="Try our server in a container too.")
+@click.option("--ray", metavar="URL", help="Try our replicas behind Ray Serve too.")
+@click.option("--ray-grpc", metavar="HOST:PORT", help="Try Ray Serve's gRPC too.")
 @click.option(
     "--trust-torchscript",
     is_flag=True,

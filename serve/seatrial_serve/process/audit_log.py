@@ -26,13 +26,14 @@ FIRST = "0" * 64
 """What takes the place of a line before the first."""
 recorded = logging.getLogger("seatrial.record")
 """Records reach the audit log's file by this logger, and nothing else."""
+recorded.setLevel(logging.INFO)
 recorded.propagate = False
 recorded.addHandler(logging.NullHandler())
 
 
 def record(event: str, **fields: object) -> None:
     """Write an event to the audit log, if there is one. Never a client's values."""
-    recorded.warning(event, extra={"fields": fields})
+    recorded.info(event, extra={"fields": fields})
 
 
 class AuditLog(logging.Handler):
