@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from support import (  # noqa: E402  (found through the line above)
+    manifests,
     real_image,
     real_mlflow,
     real_ray,
@@ -79,6 +80,9 @@ def main() -> int:
             name: try_stored(Path(folder) / name.partition(":")[0], through, sealed)
             for name, through in STORES.items()
         }
+        stored["http v1, as KServe starts it"] = list(
+            try_kserve(bundle for _, bundle in sealed.values())
+        )
     print("\n".join(table(receipts, stored)))
     everything = [*receipts, *(each for found in stored.values() for each in found)]
     for receipt in everything:
@@ -179,6 +183,14 @@ def try_stored(folder: Path, through: Through, sealed: Sealed) -> list[Receipt]:
         return [
             try_bundle(TrialRequest(bundle, url=server.url), only=["http v1"]) for bundle in bundles
         ]
+
+
+def try_kserve(bundles: Iterable[st.Bundle]) -> Iterator[Receipt]:
+    """The golden rows of every example by a server of it alone, started as KServe does."""
+    for bundle in bundles:
+        flags, program = manifests.kserve_entry(bundle, bundle.name)
+        with serving(bundle.path, *flags, program=program) as server:
+            yield try_bundle(TrialRequest(bundle, url=server.url), only=["http v1"])
 
 
 @contextmanager

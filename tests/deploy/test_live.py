@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
-from support.manifests import PLACING, figures, objects, of_kind, variables, write_kit
+from support.manifests import figures, kserve_entry, objects, variables, write_kit
 from support.real_prometheus import INSTALLED, WHY, RealPrometheus
 from support.registries import small_registry
 from support.servers import OURS, ROOT, Server
@@ -28,7 +28,7 @@ from seatrial_parity.runners.runner import Answers, RawRows
 from seatrial_parity.runners.tensor_runner import Served, TensorRunner, refusal_from
 from seatrial_parity.runners.tensors import Tensors
 from seatrial_parity.trial import try_runner
-from seatrial_serve.deploy.kserve import InferenceService, serving_runtime
+from seatrial_serve.deploy.kserve import serving_runtime
 from seatrial_serve.deploy.source import with_address
 from seatrial_serve.stores.address import InRegistry, read_address
 from seatrial_serve.stores.in_registry import push_to_registry
@@ -173,18 +173,8 @@ def kserve(
     folder = tmp_path_factory.mktemp("kserve")
     mounted = folder / "mnt" / "models"
     shutil.copytree(examples / "penguins", mounted / "penguins")
-    source = with_address(open_bundle(examples / "penguins" / "1.0.0"), "oci://r.example/m")
-    found = objects(InferenceService(source, figures(), PLACING).file().text(""))
-    model = of_kind(found, "InferenceService")["spec"]["predictor"]["model"]
-    (container,) = serving_runtime("a/b:1")["spec"]["containers"]
-    path, *flags = [each.replace("{{.Name}}", "adelie") for each in container["args"]]
-    assert path == "/mnt/models"
-    # `Server` listens on free ports of the loopback, in place of these
-    replaced = {"--host=0.0.0.0", "--http-port=8080", "--grpc-port=9000", "--metrics-port=8002"}
-    assert replaced <= set(flags)
-    environment = [f"{each['name']}={each['value']}" for each in model["env"]]
-    kept = [flag for flag in flags if flag not in replaced]
-    server = serve(mounted, *kept, program=["env", *environment, *OURS])
+    flags, program = kserve_entry(open_bundle(examples / "penguins" / "1.0.0"), "adelie")
+    server = serve(mounted, *flags, program=program)
     status, body = server.wait_until_loaded()
     assert status == 200, body
     return server

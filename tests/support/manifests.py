@@ -15,11 +15,12 @@ import yaml
 
 from seatrial_contracts.bundle import CONTRACT, Bundle, write_bundle
 from seatrial_serve.deploy.files import write_files
+from seatrial_serve.deploy.kserve import InferenceService, serving_runtime
 from seatrial_serve.deploy.kubernetes import kit_files
 from seatrial_serve.deploy.measured import Measured
 from seatrial_serve.deploy.placing import Placing
 from seatrial_serve.deploy.source import Source, with_address, written_by
-from support.servers import ROOT
+from support.servers import OURS, ROOT
 from support.toys import toy_files, toy_manifest
 
 JUDGES = ROOT / "build/clients/kubernetes/bin"
@@ -59,6 +60,24 @@ def write_kit(source: Source, folder: Path, measured: Measured, placing: Placing
     files = kit_files(source, measured, placing)
     write_files(folder, files, written_by("kubernetes", source.bundle))
     return folder
+
+
+def kserve_entry(bundle: Bundle, name: str) -> tuple[list[str], list[str]]:
+    """Flags and program of a server as KServe starts it, for an InferenceService of this name.
+
+    The folder stands before the flags, in place of /mnt/models.
+    """
+    source = with_address(bundle, "oci://r.example/m")
+    found = objects(InferenceService(source, figures(), PLACING).file().text(""))
+    model = of_kind(found, "InferenceService")["spec"]["predictor"]["model"]
+    (container,) = serving_runtime("a/b:1")["spec"]["containers"]
+    path, *flags = [each.replace("{{.Name}}", name) for each in container["args"]]
+    assert path == "/mnt/models"
+    # `Server` listens on free ports of the loopback, in place of these
+    replaced = {"--host=0.0.0.0", "--http-port=8080", "--grpc-port=9000", "--metrics-port=8002"}
+    assert replaced <= set(flags)
+    environment = [f"{each['name']}={each['value']}" for each in model["env"]]
+    return [flag for flag in flags if flag not in replaced], ["env", *environment, *OURS]
 
 
 def objects(text: str) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Signatures against what others have of OpenSSF Model Signing: vectors, schemas, the command.
 
-The names in `CASES` are those of the specification's conformance list (79 of them in the copy of
-2026-05 that was read; issue 21 counts 86). Each is a test here, or says why it is none.
+`test_oms_cases.py` names the cases of its conformance list.
 """
 
 from __future__ import annotations
@@ -133,7 +132,7 @@ def test_the_certificate_of_the_vectors_leads_to_its_root() -> None:
 
 
 @needs_oms
-def test_sigstore_vouches_without_the_network_for_whom_it_certified() -> None:
+def test_sigstore_vouches_for_whom_it_certified() -> None:
     data = (VALID / "sigstore.bundle.json").read_bytes()
     payload = parse_signature(data, "vector").dsse_envelope.payload
     issuer = "https://sigstore.verify.ibm.com/oauth2"
@@ -242,6 +241,25 @@ def test_what_the_command_refuses_is_refused(folder: Path, keys: Keys, tmp_path:
         )  # fmt: skip
         assert done.returncode == 1
         assert "E_" in done.stderr or "got" in done.stderr
+
+
+@pytest.mark.parametrize("change", ["empty", "link", "link out of it", "cycle"])
+def test_a_folder_that_is_no_bundle_is_not_signed(
+    change: str, folder: Path, keys: Keys, tmp_path: Path
+) -> None:
+    match change:
+        case "empty":
+            folder = tmp_path / "empty"
+            folder.mkdir()
+        case "link":
+            link(folder)
+        case "link out of it":
+            (folder / "out").symlink_to(tmp_path)
+        case _:
+            (folder / "cycle").symlink_to(".")
+    with pytest.raises(BundleError):
+        sign_bundle(folder, read_signing_key(keys.private))
+    assert not (folder / SIGNATURE_FILE).exists()
 
 
 def append(folder: Path) -> None:
