@@ -27,6 +27,7 @@ OF_ONE_REPLICA = {
     "admin": "a new Serve config, watch, or user_config",
     "console": "the dashboard of seatrial monitor",
     "feedback_answers": "feedback that brings the rows",
+    "multi_model": "a Serve config that names the bundles",
 }
 """Setting that would reach the replica that a request happens to meet -> what reaches all."""
 DEFAULTS: Mapping[str, Any] = {"console": False, "client_share": 1.0}

@@ -19,12 +19,13 @@ from starlette.exceptions import HTTPException
 
 from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
 from seatrial_serve.api.exchange import Exchanges
-from seatrial_serve.api.fast_path import FEEDBACK, HF, REQUEST_ID, FastPath
+from seatrial_serve.api.fast_path import FEEDBACK, HF, INVOKE, REQUEST_ID, FastPath
 from seatrial_serve.api.feedback import FeedbackApi
 from seatrial_serve.api.http_request import Form
 from seatrial_serve.api.invocations import INVOCATIONS
 from seatrial_serve.api.invocations import PATH as INVOCATIONS_PATH
 from seatrial_serve.api.models import models_router
+from seatrial_serve.api.multi_model import multi_model_router
 from seatrial_serve.api.openapi import ApiDocument, openapi_router
 from seatrial_serve.api.routes import client_routes
 from seatrial_serve.api.routes.tei_info import info_router
@@ -67,11 +68,13 @@ def create_app(
     workers: int = 1,
     predict_path: str | None = None,
     health_path: str | None = None,
+    multi_model: bool = False,
 ) -> FastPath:
     """Return the app over a repository: the fast path, and behind it the framework's routes.
 
     `lifecycle` loads the models while the app already answers that they are not ready.
     `predict_path` answers V1 for the model of requests that name none, `health_path` readiness.
+    `multi_model`: SageMaker's routes that load and unload models.
     """
     repository, metrics = exchanges.repository, exchanges.metrics
     app = FastAPI(
@@ -87,6 +90,8 @@ def create_app(
     app.include_router(models_router(repository, exchanges.drain, health_path))
     app.include_router(info_router(repository))
     app.include_router(v2_router(repository, lifecycle if admin else None))
+    if multi_model:
+        app.include_router(multi_model_router(repository, lifecycle))
     app.include_router(openapi_router(ApiDocument(app, repository)))
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, partial(on_error, metrics, watch.observers))
@@ -102,7 +107,9 @@ def create_app(
     )
     metrics.watch_pressures(lambda: repository.pressures)
     feedback = FeedbackApi(watch.feedback, workers)
-    forms: dict[str, Form] = {":predict": PREDICT, "/infer": INFER, HF: HUGGING_FACE}
+    forms: dict[str, Form] = {
+        ":predict": PREDICT, "/infer": INFER, HF: HUGGING_FACE, INVOKE: INVOCATIONS,
+    }  # fmt: skip
     defaults: dict[str, Form] = {"/": HUGGING_FACE, INVOCATIONS_PATH: INVOCATIONS}
     if predict_path is not None:
         defaults[predict_path] = PREDICT

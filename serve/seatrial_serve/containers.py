@@ -19,9 +19,15 @@ EVERYWHERE: Mapping[str, Any] = {
 
 
 def sagemaker(environ: Mapping[str, str]) -> dict[str, Any]:
-    """`GET /ping` and `POST /invocations` on port 8080; the model lies in /opt/ml/model."""
+    """`GET /ping` and `POST /invocations` on port 8080; the model lies in /opt/ml/model.
+
+    A multi-model endpoint puts models below /opt/ml/models, and says when to load them.
+    """
     port = environ.get("SAGEMAKER_BIND_TO_PORT", "8080")
-    return {**EVERYWHERE, "http_port": port, "bundles": "/opt/ml/model"}
+    several = environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
+    models = {"bundles": "/opt/ml/models", "multi_model": True}
+    own = models if several else {"bundles": "/opt/ml/model"}
+    return {**EVERYWHERE, "http_port": port, **own}
 
 
 def vertex(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -140,6 +140,7 @@ def run_server(
             workers=settings.workers,
             predict_path=settings.predict_path,
             health_path=settings.health_path,
+            multi_model=settings.multi_model,
         )
         strict = partial(
             StrictProtocol,

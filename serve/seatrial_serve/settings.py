@@ -106,6 +106,13 @@ class Settings(BaseSettings):
             "What was used longest ago goes first; what is served stays."
         ),
     )
+    multi_model: bool = Field(
+        False,
+        description=(
+            "Serve nothing of the folder of bundles until POST /models names a folder below it, as "
+            "SageMaker's multi-model endpoints do. Whoever reaches the port may load and unload."
+        ),
+    )
     allow_breaking: bool = Field(
         False,
         description=(
@@ -597,6 +604,8 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
             "both",
             "one worker, or no admin routes; reload all workers by SIGHUP, or with --watch",
         )
+    if workers and settings.multi_model:
+        yield ("workers", "multi_model"), "both", "one worker: a load reaches one process"
     if workers and settings.feedback_answers:
         yield (
             ("workers", "feedback_answers"),

@@ -114,6 +114,7 @@ async def run_app(
             console=settings.console,
             predict_path=settings.predict_path,
             health_path=settings.health_path,
+            multi_model=settings.multi_model,
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

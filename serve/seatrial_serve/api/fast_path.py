@@ -30,6 +30,9 @@ PATH = re.compile(
     r"(?P<verb>(?(v1):(?:predict|feedback)|/infer))"
 )
 TASKS = re.compile(r"/hf/([^/]+)")
+INVOKES = re.compile(r"/models/([^/]+)/invoke")
+"""SageMaker's path to one of several models."""
+INVOKE = "/invoke"
 HF = "/hf"
 """Stands for the verb of a path to a model's task, which has none."""
 UNREAD = ("E_BODY_BYTES", "E_SLOW_BODY", "E_MEMORY")
@@ -43,6 +46,7 @@ ROUTES = {
     FEEDBACK: "/v1/models/{model}:feedback",
     "/infer": "/v2/models/{model}/infer",
     HF: "/hf/{model}",
+    INVOKE: "/models/{model}/invoke",
 }
 REQUEST_ID = "seatrial.request_id"
 """Where a scope holds the request's id for the framework's routes."""
@@ -180,5 +184,8 @@ def model_path(path: str) -> tuple[str, str | None, str | None, str] | None:
     match = PATH.fullmatch(path)
     if match is not None:
         return match["name"], match["version"], match["label"], match["verb"]
-    match = TASKS.fullmatch(path)
-    return (match[1], None, None, HF) if match is not None else None
+    for others, verb in ((TASKS, HF), (INVOKES, INVOKE)):
+        match = others.fullmatch(path)
+        if match is not None:
+            return match[1], None, None, verb
+    return None

@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
+from seatrial_contracts.errors import DeclarationError, ModelError, Refusal, Unavailable
+from seatrial_serve.metrics.process_metrics import resident_bytes
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.folder_rest import FolderRest
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.scan import FoundModel
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.audit_log import record
+from seatrial_serve.process.resources import granted_bytes
 
 log = logging.getLogger("seatrial.keeper")
 RETRY_S = 1.0
+ROOM = 1.5
+"""Memory that a mounted model is assumed to take while it loads, in sizes of its bundle."""
 
 
 class ModelLifecycle:
@@ -277,6 +281,33 @@ class ModelLifecycle:
         """
         if self._repository.find(name) is None:
             raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "one of GET /v1/models")
+        await asyncio.shield(self._spawn(self._retire_all(name)))
+
+    async def mount(self, name: str, folder: str) -> None:
+        """Load the bundle in a folder, and serve it under a name.
+
+        Raises `Refusal` for a name that is served already and for a folder elsewhere,
+        `Unavailable` with E_MEMORY if there is no room for it, and `DeclarationError` or
+        `ModelError` if it does not load.
+        """
+        if self._repository.find(name) is not None:
+            raise Refusal("E_LOADED", "model_name", "a name that is served", "another, or DELETE")
+        sources = self._repository.sources
+        size = await asyncio.to_thread(sources.mount, name, folder)
+        try:
+            if resident_bytes() + round(ROOM * size) > granted_bytes():
+                raise Unavailable("E_MEMORY", f"no room for {size} bytes more: unload a model")
+            await self.load(name)
+        except BaseException as error:  # one that nobody waits for any more leaves nothing either
+            failed = self._repository.find(name)
+            await self.unmount(name)
+            if isinstance(error, ModelError) and failed is not None:
+                raise ModelError(failed.code or error.code, failed.reason) from None
+            raise
+
+    async def unmount(self, name: str) -> None:
+        """Serve what was mounted under a name no more."""
+        self._repository.sources.unmount(name)
         await asyncio.shield(self._spawn(self._retire_all(name)))
 
     def distrust_soon(self, model: ServedModel, code: str, reason: str, *, fall_back: bool) -> None:

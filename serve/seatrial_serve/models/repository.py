@@ -311,7 +311,9 @@ def open_repository(settings: Settings) -> Repository:
     """The repository of a server's settings. Raises a `SeatrialError` where it has nothing."""
     cache = BundleCache(settings.bundle_cache_bytes)
     signed = settings.require_signature is not None
-    sources = Sources(settings.bundles, settings.versions, cache, signed=signed)
+    sources = Sources(
+        settings.bundles, settings.versions, cache, signed=signed, on_call=settings.multi_model
+    )
     return Repository(sources, settings.ready, settings.default_model, settings.model_name)
 
 

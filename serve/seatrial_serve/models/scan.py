@@ -40,6 +40,8 @@ class Home:
     """Versions whose own address was given: they are served whatever else is there."""
     holds: Mapping[str, object] = field(default_factory=dict)
     """Version -> what keeps its bundle in the cache as long as it is referred to."""
+    sealed_as: str = ""
+    """The name that its bundles were sealed with; empty: `name`."""
 
     def joined(self, other: Home) -> Home:
         """Both of one model. The first selection that selects anything counts.
@@ -153,7 +155,7 @@ def found_model(
     entries = [
         found_entry(
             name,
-            home.name,
+            home.sealed_as or home.name,
             version,
             home.paths[version],
             selection.variant(version),

@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from seatrial_contracts.errors import BundleError, DeclarationError, SeatrialError
+from seatrial_contracts.bundle import read_manifest
+from seatrial_contracts.errors import BundleError, DeclarationError, Refusal, SeatrialError
 from seatrial_contracts.receipt import now
-from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
+from seatrial_serve.models.scan import Home, chosen_versions, folder_homes, version_key
 from seatrial_serve.models.selection import Selection, parse_selection
 from seatrial_serve.stores.address import Folder, InRegistry, Remote, read_address
 from seatrial_serve.stores.cache import BundleCache, KeptBundle
@@ -67,10 +68,12 @@ class Sources:
         cache: BundleCache | None = None,
         *,
         signed: bool = False,
+        on_call: bool = False,
     ) -> None:
         """`versions`: "latest" or "all", of folders of bundles; a bundle's own address counts.
 
         `signed`: signatures are wanted, so those of stores are looked for until they are there.
+        `on_call`: of folders, that alone is served which is mounted by name.
 
         Raises `DeclarationError` for an address that is none.
         """
@@ -80,6 +83,8 @@ class Sources:
         self.versions, self._cache, self._signed = versions, cache or BundleCache(), signed
         self._looking, self._stops = threading.Lock(), threading.Event()
         self._selected: Mapping[str, Selection] = {}
+        self._on_call, self.mounted = on_call, dict[str, str]()
+        """Model name -> the folder that was mounted under it."""
 
     def select(self, selected: Mapping[str, Selection]) -> None:
         """Let these selections win over the files of their models, by the name in the bundle.
@@ -90,6 +95,28 @@ class Sources:
         for source in self.remote:
             if source.held is not None:
                 source.held.mark = None
+
+    def mount(self, name: str, folder: str) -> int:
+        """Let the bundle in a folder be served under a name; return its size in bytes.
+
+        Raises `Refusal` for a folder that does not lie below those of this server, and
+        `DeclarationError` for one that holds no bundle, or several models.
+        """
+        path = Path(folder).resolve()
+        if not any(path.is_relative_to(each.resolve()) for each in self.folders):
+            want = "a folder below that of the server's bundles"
+            raise Refusal("E_PARAMETER", "url", "a folder elsewhere", want)
+        home = mounted_home(name, path)
+        self.mounted[name] = folder
+        newest = home.paths[max(home.paths, key=version_key)]
+        try:
+            return sum(file.size for file in read_manifest(newest).files.values())
+        except BundleError:
+            return 0  # which is told when it is loaded
+
+    def unmount(self, name: str) -> None:
+        """Serve the folder of a name no more."""
+        self.mounted.pop(name, None)
 
     def stop(self) -> None:
         """End a look that fetches; later ones end at once."""
@@ -247,9 +274,11 @@ class Sources:
         bundles of one version.
         """
         found: dict[str, Home] = {}
-        for folder in self.folders:
+        for folder in () if self._on_call else self.folders:
             for home in folder_homes(folder):
                 add(found, home)
+        for name, mounted in self.mounted.items():
+            found[name] = mounted_home(name, Path(mounted))
         for source in self.remote:
             if source.held is not None:
                 for home in held_homes(source.held):
@@ -278,6 +307,15 @@ def held_home(name: str, held: Held) -> Home:
         frozenset(paths) if held.single else frozenset(),
         holds,
     )
+
+
+def mounted_home(name: str, folder: Path) -> Home:
+    """The model in a folder, under a name. Raises `DeclarationError`."""
+    homes = folder_homes(folder)
+    if len(homes) > 1:
+        got = f"{len(homes)} models"
+        raise DeclarationError(f"the folder of model '{name}'", got, "one bundle")
+    return replace(homes[0], name=name, sealed_as=homes[0].name)
 
 
 def selected_home(home: Home, selection: Selection) -> Home:

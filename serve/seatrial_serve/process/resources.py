@@ -58,8 +58,15 @@ def cgroup_limit(cgroup: Path) -> float | None:
 def plan_bytes(cgroup: Path = CGROUP) -> int:
     """Return the bytes of memory for requests: at most 2 GiB.
 
-    They are a quarter of what the cgroup (v2 `memory.max`, v1 `memory.limit_in_bytes`) or the
-    machine has.
+    They are a quarter of what the process is granted.
+    """
+    return min(granted_bytes(cgroup) // 4, 2**31)
+
+
+def granted_bytes(cgroup: Path = CGROUP) -> int:
+    """The memory of the machine, or what the cgroup grants of it.
+
+    That is `memory.max` in version 2 and `memory.limit_in_bytes` in version 1.
     """
     granted = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
@@ -67,4 +74,4 @@ def plan_bytes(cgroup: Path = CGROUP) -> int:
             granted = min(granted, int(path.read_text()))
         except (OSError, ValueError):
             continue
-    return min(granted // 4, 2**31)
+    return granted

@@ -1,0 +1,97 @@
+"""SageMaker's multi-model endpoints: it names folders to load, and models to unload.
+
+The routes are those of Amazon SageMaker, "Custom Containers Contract for Multi-Model Endpoints".
+Rows are posted to `/models/{model}/invoke`, in the forms of `/invocations`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from seatrial_contracts.bundle_files import described
+from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_contracts.manifest import NAME
+from seatrial_serve.api.audit import audited
+from seatrial_serve.api.fast_path import REQUEST_ID
+from seatrial_serve.api.routing import json_response
+from seatrial_serve.api.v2_routes import read_asked
+from seatrial_serve.models.lifecycle import ModelLifecycle
+from seatrial_serve.models.repository import Repository
+
+MODELS, MODEL = "/models", "/models/{model}"
+NO_ROOM = 507
+"""What SageMaker takes as a sign to unload models that nobody asks."""
+WANT = '{"model_name": NAME, "url": FOLDER}'
+
+
+class Named(BaseModel):
+    """A folder to be served, and how clients call it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, protected_namespaces=())
+
+    model_name: Annotated[str, Field(pattern=rf"^(?:{NAME.pattern})$")]
+    url: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+def multi_model_router(repository: Repository, lifecycle: ModelLifecycle) -> APIRouter:
+    """Return the routes that load, list and unload models."""
+    router = APIRouter(tags=["SageMaker"])
+
+    @router.post(MODELS, summary="Serve the bundle in a folder")
+    async def load(request: Request) -> Response:
+        named = read_named(await read_asked(request))
+        with audit("load", named.model_name, request):
+            try:
+                await lifecycle.mount(named.model_name, named.url)
+            except Unavailable as error:
+                if error.code != "E_MEMORY":
+                    raise
+                return json_response({"error": str(error), "code": error.code}, NO_ROOM)
+        return json_response(shown(named.model_name, named.url))
+
+    @router.get(MODELS, summary="The models that are served")
+    async def listed() -> Response:
+        mounted = repository.sources.mounted
+        return json_response({"models": [shown(name, url) for name, url in mounted.items()]})
+
+    @router.get(MODEL, summary="One of them")
+    async def one(model: str) -> Response:
+        return json_response(shown(model, found(model)))
+
+    @router.delete(MODEL, summary="Take a model out of service")
+    async def unload(model: str, request: Request) -> Response:
+        with audit("unload", model, request):
+            told = shown(model, found(model))
+            await lifecycle.unmount(model)
+        return json_response(told)
+
+    def found(model: str) -> str:
+        url = repository.sources.mounted.get(model)
+        if url is None:
+            raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "one of GET /models")
+        return url
+
+    def audit(action: str, model: str, request: Request) -> AbstractContextManager[None]:
+        who = request.client.host if request.client is not None else "an unknown address"
+        return audited(
+            action, model, repository, who=who, over="HTTP", request_id=request.scope[REQUEST_ID]
+        )
+
+    return router
+
+
+def read_named(body: bytes) -> Named:
+    """What a load request names. Raises `Refusal`."""
+    try:
+        return Named.model_validate_json(body)
+    except ValidationError as error:
+        raise Refusal("E_SCHEMA", "request body", described(error), WANT) from None
+
+
+def shown(name: str, url: str) -> dict[str, Any]:
+    """A model as SageMaker has it."""
+    return {"modelName": name, "modelUrl": url}
