@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
+from fastapi import Request
+
+from seatrial_serve.api.fast_path import REQUEST_ID
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.audit_log import record
 from seatrial_serve.process.codes import status_of
@@ -50,3 +53,13 @@ def audited(
         level = logging.INFO if result == OK else logging.WARNING
         log.log(level, "%s of %s by %s over %s: %s, request %s", *fields.values(), extra=fields)
         record("administration", **fields)
+
+
+def audited_route(
+    action: str, model: str, repository: Repository, request: Request
+) -> AbstractContextManager[None]:
+    """As `audited`, of a call over HTTP."""
+    who = request.client.host if request.client is not None else "an unknown address"
+    return audited(
+        action, model, repository, who=who, over="HTTP", request_id=request.scope[REQUEST_ID]
+    )

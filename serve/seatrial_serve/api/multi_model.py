@@ -6,7 +6,6 @@ Rows are posted to `/models/{model}/invoke`, in the forms of `/invocations`.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -15,8 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from seatrial_contracts.bundle_files import described
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_contracts.manifest import NAME
-from seatrial_serve.api.audit import audited
-from seatrial_serve.api.fast_path import REQUEST_ID
+from seatrial_serve.api.audit import audited_route
 from seatrial_serve.api.routing import json_response
 from seatrial_serve.api.v2_routes import read_asked
 from seatrial_serve.models.lifecycle import ModelLifecycle
@@ -44,7 +42,7 @@ def multi_model_router(repository: Repository, lifecycle: ModelLifecycle) -> API
     @router.post(MODELS, summary="Serve the bundle in a folder")
     async def load(request: Request) -> Response:
         named = read_named(await read_asked(request))
-        with audit("load", named.model_name, request):
+        with audited_route("load", named.model_name, repository, request):
             try:
                 await lifecycle.mount(named.model_name, named.url)
             except Unavailable as error:
@@ -64,7 +62,7 @@ def multi_model_router(repository: Repository, lifecycle: ModelLifecycle) -> API
 
     @router.delete(MODEL, summary="Take a model out of service")
     async def unload(model: str, request: Request) -> Response:
-        with audit("unload", model, request):
+        with audited_route("unload", model, repository, request):
             told = shown(model, found(model))
             await lifecycle.unmount(model)
         return json_response(told)
@@ -74,12 +72,6 @@ def multi_model_router(repository: Repository, lifecycle: ModelLifecycle) -> API
         if url is None:
             raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "one of GET /models")
         return url
-
-    def audit(action: str, model: str, request: Request) -> AbstractContextManager[None]:
-        who = request.client.host if request.client is not None else "an unknown address"
-        return audited(
-            action, model, repository, who=who, over="HTTP", request_id=request.scope[REQUEST_ID]
-        )
 
     return router
 

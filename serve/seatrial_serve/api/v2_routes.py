@@ -5,14 +5,11 @@ They describe the server and its models, and what these have done.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import orjson
 from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.api.audit import audited
-from seatrial_serve.api.fast_path import REQUEST_ID
+from seatrial_serve.api.audit import audited_route
 from seatrial_serve.api.routing import found, in_turns, json_response, reading
 from seatrial_serve.api.v2_describe import (
     index,
@@ -98,23 +95,17 @@ def add_admin(router: APIRouter, repository: Repository, lifecycle: ModelLifecyc
         summary="Load a model from the folder, or load it anew",
     )
     async def load(model: str, request: Request) -> Response:
-        with audit("load", model, request):
+        with audited_route("load", model, repository, request):
             refuse_overrides(await read_asked(request))
             await lifecycle.load(model)
         return Response()
 
     @router.post("/v2/repository/models/{model}/unload", summary="Take a model out of service")
     async def unload(model: str, request: Request) -> Response:
-        with audit("unload", model, request):
+        with audited_route("unload", model, repository, request):
             await read_asked(request)
             await lifecycle.unload(model)
         return Response()
-
-    def audit(action: str, model: str, request: Request) -> AbstractContextManager[None]:
-        who = request.client.host if request.client is not None else "an unknown address"
-        return audited(
-            action, model, repository, who=who, over="HTTP", request_id=request.scope[REQUEST_ID]
-        )
 
 
 async def read_asked(request: Request) -> bytes:
