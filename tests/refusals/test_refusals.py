@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -29,6 +32,8 @@ from refusals import (
 )
 from refusals.case import CANARY, ROW, SHAPES, Case, request, rows
 from refusals.sealed import seal
+from support.audit_hook import WatchedServer
+from support.waiting import until
 
 from seatrial_serve.process.codes import CODES
 
@@ -81,16 +86,38 @@ class Target:
 def target(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("refusals")
     seal(folder)
-    server = serve(folder, "--budget-bytes", str(2**28), "--default-model", "sentences")
+    watched = WatchedServer(folder, tmp_path_factory.mktemp("events") / "events.txt")
+    flags = "--budget-bytes", str(2**28), "--default-model", "sentences"
+    server = serve(folder, *flags, program=watched.program)
     assert server.wait_until_loaded()[0] == 200
     target = Target(server)
+    watched.forget()
     for case in CASES:  # what each of them makes the server load and keep, once
         if case.grows_mb > 32:
             answer_of(target, case)
     yield target
+    reload(target, folder)
+    assert not watched.deeds, "it connected, started, unpickled or ran something"
     assert not OURS.search(target.metrics), "a caller's fault was counted as ours"
     assert CANARY not in target.metrics, "a caller's text is a label"
     assert CANARY not in "".join(server.log), "a caller's text is in the log"
+
+
+def reload(target: Target, folder: Path) -> None:
+    """Let a model go, and come back, by signals."""
+    away = folder.parent / "away"
+    (folder / "tabular").rename(away)
+    target.process.send_signal(signal.SIGHUP)
+    until(lambda: status_of(target) == 404)
+    away.rename(folder / "tabular")
+    target.process.send_signal(signal.SIGHUP)
+    until(lambda: status_of(target) == 200)
+
+
+def status_of(target: Target) -> int:
+    with target.connect() as sock:
+        sock.sendall(GOOD)
+        return read_answer(sock)[0]
 
 
 def read_answer(sock: socket.socket, head_only: bool = False) -> tuple[int, dict[str, str], bytes]:
@@ -126,6 +153,22 @@ def answer_of(target: Target, case: Case) -> tuple[int, dict[str, str], bytes, b
         except OSError:
             again = 0
     return status, headers, body, again != 200
+
+
+def test_the_watch_sees_what_a_server_must_not_do(tmp_path: Path) -> None:
+    (tmp_path / "bundles").mkdir()
+    (tmp_path / "bundles" / "of_a_bundle.py").write_text("")
+    then = (
+        "import pickle, socket, subprocess\n"
+        "subprocess.run(['true'])\n"
+        "pickle.loads(pickle.dumps(subprocess.run))\n"
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.1', 9))\n"
+        f"sys.path.append({str(tmp_path / 'bundles')!r}); import of_a_bundle\n"
+    )
+    watched = WatchedServer(tmp_path / "bundles", tmp_path / "events.txt", then)
+    subprocess.run(watched.program, check=True, timeout=60)
+    seen = {deed.split()[0] for deed in watched.deeds}
+    assert {"subprocess.Popen", "pickle.find_class", "socket.connect", "exec"} <= seen
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

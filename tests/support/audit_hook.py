@@ -1,0 +1,57 @@
+"""A server whose interpreter tells what it does: connections, processes, pickles, code of bundles.
+
+The events are those of Python's audit hooks (PEP 578).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+DEEDS = (
+    "socket.connect", "subprocess.Popen", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty",
+    "os.exec", "os.system", "pickle.find_class", "urllib.Request",
+)  # fmt: skip
+"""What a serving process has no reason to do."""
+CODE = ("import", "exec", "compile")
+"""What it may do, but for files of bundles."""
+PROGRAM = """
+import os, sys
+told = os.open({events!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+deeds, code, folder = {deeds!r}, {code!r}, {folder!r}
+
+def hook(event, args):
+    if event in deeds or (event in code and folder in source_of(event, args)):
+        os.write(told, (event + " " + repr(args)[:300] + "\\n").encode())
+
+def source_of(event, args):
+    if event == "exec":
+        return args[0].co_filename
+    return str(args[1])
+
+sys.addaudithook(hook)
+"""
+SERVE = "from seatrial.main import main; main()"
+
+
+class WatchedServer:
+    """The program of a server of bundles in a folder, and what it did."""
+
+    def __init__(self, folder: Path, events: Path, then: str = SERVE) -> None:
+        """`events`: the file of what it does; `then`: what runs under the hook."""
+        self._events, self._seen = events, 0
+        text = PROGRAM.format(events=str(events), deeds=DEEDS, code=CODE, folder=str(folder))
+        self.program = (sys.executable, "-c", f"{text}{then}", "serve")
+
+    def forget(self) -> None:
+        """Look from now on: what came before belongs to the start."""
+        self._seen = len(self._lines)
+
+    @property
+    def deeds(self) -> list[str]:
+        """What it did since."""
+        return self._lines[self._seen :]
+
+    @property
+    def _lines(self) -> list[str]:
+        return self._events.read_text("utf-8", "replace").splitlines()
