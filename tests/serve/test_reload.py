@@ -113,5 +113,7 @@ def test_an_unloaded_model_gives_its_memory_back(
     ask("load")
     before = ask("unload")
     full = ask("load")
-    after = ask("unload")
-    assert full - after > 0.8 * (full - before) > 20 * 2**20
+    wanted = 0.8 * (full - before)
+    assert wanted > 20 * 2**20
+    ask("unload")
+    until(lambda: full - process.memory_info().rss > wanted)  # whoever holds it last lets go
