@@ -44,6 +44,8 @@ UNSEALED_SUFFIX = ".sig"
 """Signatures lie beside the manifest; they are about it, so it cannot hold their digests."""
 SIGNATURE_FILE = f"model{UNSEALED_SUFFIX}"
 """The signature of a bundle, in its folder."""
+MAX_SIGNATURE_BYTES = 2**22
+"""The largest signature: a statement of as many files as a bundle may have is far smaller."""
 
 
 @dataclass(frozen=True)

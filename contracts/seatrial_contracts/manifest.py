@@ -61,6 +61,11 @@ def check_version(version: str) -> str:
     return version
 
 
+def version_key(version: str) -> tuple[int, ...]:
+    """Versions in the order of their numbers."""
+    return tuple(int(part) for part in version.split("."))
+
+
 def check_path(path: str) -> str:
     """Check a file's name inside a bundle.
 

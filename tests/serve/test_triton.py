@@ -29,9 +29,9 @@ from seatrial.main import cli
 from seatrial_contracts.bundle import write_bundle
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import Golden
+from seatrial_contracts.manifest import version_key
 from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
-from seatrial_serve.models.scan import version_key
 from seatrial_serve.runtimes.triton_naming import triton_version
 from seatrial_serve.runtimes.triton_types import wide
 from seatrial_serve.triton.config import Placing, raw_config

@@ -10,10 +10,10 @@ from seatrial_contracts.kinds.classes import MOST_LISTED
 from seatrial_contracts.kinds.detections import Detections
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.mask import Mask
+from seatrial_contracts.manifest import version_key
 from seatrial_serve.metrics.model_metrics import Statistics
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.repository import Repository
-from seatrial_serve.models.scan import version_key
 from seatrial_serve.models.served_model import ServedModel
 
 EXTENSIONS = [

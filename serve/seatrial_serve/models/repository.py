@@ -10,6 +10,7 @@ from typing import Literal
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
 from seatrial_contracts.contract_changes import compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError, ModelError, SeatrialError
+from seatrial_contracts.manifest import version_key
 from seatrial_serve.metrics.pressure import Pressure
 from seatrial_serve.metrics.standing import Standing
 from seatrial_serve.models.entry import Entry, State
@@ -18,7 +19,6 @@ from seatrial_serve.models.scan import (
     FoundModel,
     found_model,
     stamp_of,
-    version_key,
 )
 from seatrial_serve.models.selection import Selection
 from seatrial_serve.models.served_model import ServedModel

@@ -16,7 +16,7 @@ from seatrial_contracts.bundle import (
 )
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import BundleError, DeclarationError, ModelError
-from seatrial_contracts.manifest import NAME, VERSION
+from seatrial_contracts.manifest import NAME, VERSION, version_key
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.selection import Selection, read_selection
@@ -206,11 +206,6 @@ def stamp_of(bundle: Path) -> str:
         return sha256(read_plain_file(bundle / MANIFEST, MAX_MANIFEST_BYTES))
     except (OSError, NotPlainFile):
         return ""
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """Versions in the order of their numbers."""
-    return tuple(int(part) for part in version.split("."))
 
 
 def open_entry(entry: Entry) -> Bundle:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import read_manifest
 from seatrial_contracts.errors import BundleError, DeclarationError, Refusal, SeatrialError
+from seatrial_contracts.manifest import version_key
 from seatrial_contracts.receipt import now
-from seatrial_serve.models.scan import Home, chosen_versions, folder_homes, version_key
+from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
 from seatrial_serve.models.selection import Selection, parse_selection
 from seatrial_serve.stores.address import Folder, InRegistry, Remote, read_address
 from seatrial_serve.stores.cache import BundleCache, KeptBundle

@@ -10,6 +10,7 @@ from typing import Any
 from seatrial_contracts.bundle import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
+    MAX_SIGNATURE_BYTES,
     SIGNATURE_FILE,
     Bundle,
     parse_manifest,
@@ -21,7 +22,7 @@ from seatrial_contracts.manifest import NAME, VERSION, Manifest
 from seatrial_serve.stores.address import EXTRA_OF, InStore
 from seatrial_serve.stores.layer import sealed_pieces
 from seatrial_serve.stores.received import ReceivedBundle
-from seatrial_serve.stores.signature import MAX_SIGNATURE_BYTES, read_beside
+from seatrial_serve.stores.signature import read_beside
 from seatrial_serve.stores.store import Offer
 
 log = logging.getLogger("seatrial.stores")

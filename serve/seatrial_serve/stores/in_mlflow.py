@@ -14,13 +14,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES, SIGNATURE_FILE
+from seatrial_contracts.bundle import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    MAX_SIGNATURE_BYTES,
+    SIGNATURE_FILE,
+)
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import BundleError, DeclarationError, MissingExtra, StoreError
 from seatrial_serve.stores.address import InMlflow, is_loopback
 from seatrial_serve.stores.in_files import parsed, pieces_of
 from seatrial_serve.stores.received import ReceivedBundle
-from seatrial_serve.stores.signature import MAX_SIGNATURE_BYTES
 from seatrial_serve.stores.store import Offer
 
 SETTINGS = {

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from seatrial_contracts.bundle import MAX_SIGNATURE_BYTES
 from seatrial_contracts.canonical import canonical_json, read_json
 from seatrial_contracts.errors import StoreError
 from seatrial_serve.stores.artifact import INDEX, MANIFEST, Part
-from seatrial_serve.stores.registry import Pieces, Registry
-from seatrial_serve.stores.signature import MAX_SIGNATURE_BYTES
+from seatrial_serve.stores.registry import Pieces, Registry, referrers_tag
 
 SIGNATURE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 EMPTY = Part("application/vnd.oci.empty.v1+json", b"{}")
@@ -63,11 +63,6 @@ def put_signature(registry: Registry, subject: Part, data: bytes) -> None:
     listed = [*others, {**part.descriptor, "artifactType": SIGNATURE}]
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}
     registry.put_manifest(referrers_tag(subject.digest), canonical_json(index), INDEX)
-
-
-def referrers_tag(subject: str) -> str:
-    """The tag that lists referrers where a registry does not."""
-    return subject.replace(":", "-", 1)
 
 
 def read_object(data: bytes) -> Mapping[str, Any]:

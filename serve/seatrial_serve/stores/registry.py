@@ -67,7 +67,7 @@ class Registry:
     """One repository of a registry. Use `with`."""
 
     def __init__(self, address: InRegistry, stopped: Stopped = never) -> None:
-        self.where = self._where = address.shown
+        self.where = address.shown
         self._stopped = stopped
         host = HUB_API if address.host == DOCKER_HUB else address.host
         scheme = "http" if is_loopback(host) else "https"
@@ -104,16 +104,16 @@ class Registry:
             media_type = reply.headers.get("Content-Type", "").partition(";")[0].strip()
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if len(data) > MAX_MANIFEST_BYTES:
-            raise StoreError(self._where, f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
+            raise StoreError(self.where, f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
         if ":" in reference and digest != reference:
-            raise StoreError(self._where, f"another manifest, {digest[:23]}", reference[:23])
+            raise StoreError(self.where, f"another manifest, {digest[:23]}", reference[:23])
         return Fetched(data, media_type, digest)
 
     @contextmanager
     def blob(self, digest: str, size: int) -> Iterator[Blob]:
         """A blob's bytes, which are not compared with its digest. Raises `StoreError`."""
         with self._ask("GET", f"blobs/{digest}", stream=True) as reply:
-            yield Blob(partial(self._read, reply.raw), self._where, size)
+            yield Blob(partial(self._read, reply.raw), self.where, size)
 
     def has_blob(self, digest: str) -> bool:
         """Is it there? Raises `StoreError`."""
@@ -138,7 +138,7 @@ class Registry:
             while len(data) < size:
                 data += blob.read(size - len(data))
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
-            raise StoreError(self._where, "a blob of other bytes", digest[:23])
+            raise StoreError(self.where, "a blob of other bytes", digest[:23])
         return data
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> bool:
@@ -158,7 +158,7 @@ class Registry:
 
     def tagged_referrers(self, subject: str) -> list[dict[str, Any]]:
         """As `referrers`, by the tag that takes their place where a registry lists none."""
-        return self._listed(f"manifests/{subject.replace(':', '-', 1)}") or []
+        return self._listed(f"manifests/{referrers_tag(subject)}") or []
 
     def _listed(self, path: str) -> list[dict[str, Any]] | None:
         """The descriptors of an index; None where there is no such path."""
@@ -172,7 +172,7 @@ class Registry:
             found = None
         listed = found.get("manifests") if isinstance(found, dict) else None
         if not isinstance(listed, list):
-            raise StoreError(self._where, "a list of referrers that is none", "an index of JSON")
+            raise StoreError(self.where, "a list of referrers that is none", "an index of JSON")
         return [each for each in listed if isinstance(each, dict)]
 
     @contextmanager
@@ -193,13 +193,13 @@ class Registry:
             if reply.status_code not in ok:
                 status = reply.status_code
                 mend = self._auth.mend if status in (401, 403) else None
-                raise StoreError(self._where, REASONS.get(status, f"status {status}"), mend=mend)
+                raise StoreError(self.where, REASONS.get(status, f"status {status}"), mend=mend)
             yield reply
 
     def _read(self, raw: Any, size: int) -> bytes:
         """At most `size` bytes of a body; less than `size` at its end alone."""
         if self._stopped():
-            raise StoreError(self._where, "told to stop while fetching")
+            raise StoreError(self.where, "told to stop while fetching")
         with self._naming_faults():
             data: bytes = raw.read(size, decode_content=False)
         return data
@@ -211,15 +211,20 @@ class Registry:
         try:
             yield
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            log.debug("%s: %s", self._where, cause_of(error))
+            log.debug("%s: %s", self.where, cause_of(error))
             mend = "REQUESTS_CA_BUNDLE names a file of further authorities"
-            raise StoreError(self._where, "a certificate not trusted here", want, mend) from error
+            raise StoreError(self.where, "a certificate not trusted here", want, mend) from error
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
-            log.debug("%s: %s", self._where, cause_of(error))
-            raise StoreError(self._where, "no answer in time", want) from error
+            log.debug("%s: %s", self.where, cause_of(error))
+            raise StoreError(self.where, "no answer in time", want) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            log.debug("%s: %s", self._where, cause_of(error))
-            raise StoreError(self._where, f"no connection ({cause_of(error)})", want) from error
+            log.debug("%s: %s", self.where, cause_of(error))
+            raise StoreError(self.where, f"no connection ({cause_of(error)})", want) from error
+
+
+def referrers_tag(subject: str) -> str:
+    """The tag that lists the referrers of a digest where a registry does not."""
+    return subject.replace(":", "-", 1)
 
 
 class Pieces:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from seatrial_contracts.atomic_file import write_whole
-from seatrial_contracts.bundle import SIGNATURE_FILE
+from seatrial_contracts.bundle import MAX_SIGNATURE_BYTES, SIGNATURE_FILE
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
-
-MAX_SIGNATURE_BYTES = 2**22
 
 
 def read_beside(bundle: Path) -> bytes | None:

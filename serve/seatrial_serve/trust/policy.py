@@ -18,7 +18,7 @@ from seatrial_contracts.bundle_files import described
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.manifest import Sha256
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
-from seatrial_serve.trust.keys import certificates_of, fingerprint, public_key_of, read_pem
+from seatrial_serve.trust.keys import certificates_of, public_key_of, read_pem
 
 MAX_POLICY_BYTES = 2**20
 Text = Annotated[str, Field(min_length=1, max_length=500)]
@@ -170,9 +170,3 @@ def _beside(said: dict[str, Any], folder: Path) -> dict[str, Any]:
                 if isinstance(holder.get(file), str):
                     holder[file] = folder / holder[file]
     return said
-
-
-def key_fingerprints(policy: TrustPolicy) -> list[str]:
-    """The fingerprints of the keys that a policy names."""
-    keys = [signer.public_key for signer in policy.signer]
-    return [fingerprint(key) for key in keys if key is not None]

@@ -6,11 +6,12 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from seatrial_contracts.errors import BundleError
-from seatrial_contracts.manifest import VERSION, Sha256
+from seatrial_contracts.manifest import Sha256, check_version, version_key
 from seatrial_contracts.plain_file import NotPlainFile
 from seatrial_serve.process.private_cache import NotPrivate, read_private, replace_private
 
@@ -23,18 +24,13 @@ class Seen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    version: str
+    version: Annotated[str, AfterValidator(check_version)]
     digest: Sha256
 
     @property
     def key(self) -> tuple[int, ...]:
-        """Orders versions by their numbers; empty for what is none."""
+        """Orders versions by their numbers."""
         return version_key(self.version)
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """Orders versions by their numbers."""
-    return tuple(map(int, version.split("."))) if VERSION.fullmatch(version) else ()
 
 
 def state_folder() -> Path:

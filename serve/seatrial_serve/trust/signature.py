@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AliasGenerator, Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from seatrial_contracts.bundle import MAX_SIGNATURE_BYTES
 from seatrial_contracts.bundle_files import described
 from seatrial_contracts.canonical import canonical_json
 from seatrial_contracts.errors import BundleError
@@ -21,8 +22,6 @@ MediaType = Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]
 PayloadType = Literal["application/vnd.in-toto+json"]
 MEDIA_TYPE: MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE: PayloadType = "application/vnd.in-toto+json"
-MAX_SIGNATURE_BYTES = 2**22
-"""The largest signature: a statement of as many files as a bundle may have is far smaller."""
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
