@@ -17,6 +17,7 @@ EXTRAS = {
         "pydantic_settings",
         "grpc",
         "watchfiles",
+        "tomlkit",
     ),
     "parity": ("httpx", "hypothesis", "jinja2", "pytest", "tritonclient", "onnxruntime", "orjson"),
     "text": ("tokenizers",),

@@ -19,6 +19,7 @@ COMMANDS = {
     "drift": "Compare what comes now with what the model was trained on.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
+    "keys": "Make, list and revoke the keys that a server asks for.",
     "monitor": "Write Prometheus rules, their tests and a Grafana dashboard from bundles.",
     "new": "Write the row class of a table's columns, to be edited.",
     "ortpackage": "Write a bundle as a model package of onnxruntime.",

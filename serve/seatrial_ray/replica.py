@@ -11,6 +11,7 @@ from seatrial_contracts.errors import DeclarationError, Unavailable
 from seatrial_ray.arguments import selections_of
 from seatrial_ray.exported import ExportedMetrics
 from seatrial_ray.policy import CPU, WAIT
+from seatrial_serve.access.access import open_access
 from seatrial_serve.api.v2_grpc import InferenceService
 from seatrial_serve.app import create_app
 from seatrial_serve.metrics.metrics import Metrics
@@ -41,8 +42,9 @@ class ServingReplica:
         self._metrics = Metrics(on=settings.metrics)
         sink.on_drop = self._metrics.families.log_dropped.inc
         self._stack = AsyncExitStack()
+        access = self._stack.enter_context(open_access(settings.api_keys))
         serving = self._serving = self._stack.enter_context(
-            open_serving(settings, self._repository, self._metrics, joining=True)
+            open_serving(settings, self._repository, self._metrics, access, joining=True)
         )
         share = max(1, round(settings.grpc_calls * settings.client_share))
         places = Places(share, settings.grpc_calls)

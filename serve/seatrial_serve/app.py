@@ -113,7 +113,9 @@ def create_app(
     defaults: dict[str, Form] = {"/": HUGGING_FACE, INVOCATIONS_PATH: INVOCATIONS}
     if predict_path is not None:
         defaults[predict_path] = PREDICT
-    return FastPath(app, exchanges, forms, {FEEDBACK: feedback.tell}, client_routes(), defaults)
+    probes = () if health_path is None else (health_path,)
+    others = {FEEDBACK: feedback.tell}
+    return FastPath(app, exchanges, forms, others, client_routes(), defaults, probes)
 
 
 def _lifespan(

@@ -9,7 +9,7 @@ import asyncio
 import gzip
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -18,11 +18,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.metrics_core import Metric
 
+from seatrial_contracts.errors import SeatrialError
+from seatrial_serve.access.access import Access
+from seatrial_serve.access.caller import Scope
 from seatrial_serve.http.connection import StrictProtocol
 from seatrial_serve.http.headers import request_id_of
 from seatrial_serve.http.hosts import AllowedHosts
 from seatrial_serve.http.sockets import listen
-from seatrial_serve.http.status import error_body
+from seatrial_serve.http.status import answer_to, error_body
 from seatrial_serve.observers.refused import record_refusal
 from seatrial_serve.observers.request_log import RequestLog
 from seatrial_serve.process.clock import now_s
@@ -71,8 +74,14 @@ class MetricsApp:
     Each text is shared by all scrapers who waited for it.
     """
 
-    def __init__(self, registry: CollectorRegistry, before: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        before: Callable[[], None],
+        access: Access | None = None,
+    ) -> None:
         """`before` is called before each text is written."""
+        self._access = access
         self._registry, self._before = YieldingRegistry(registry), before
         self._next: dict[tuple[str, bool], asyncio.Task[Text]] = {}
         self._again_at_s = 0.0
@@ -87,11 +96,27 @@ class MetricsApp:
             )
         elif scope["method"] not in ("GET", "HEAD"):
             await answer(send, 405, Text(error_body("method: want GET", "E_METHOD", request_id)))
+        elif (refused := await self._refused(scope)) is not None:
+            status, _, body, extra = answer_to(refused, request_id)
+            await answer(send, status, Text(body), extra)
         else:
             text = await self._text(
                 headers.get(b"accept", ""), gzip_accepted(headers.get(b"accept-encoding", ""))
             )
             await answer(send, 200, text)
+
+    async def _refused(self, scope: Any) -> SeatrialError | None:
+        """Why a scraper is shown nothing; None where it is."""
+        if self._access is None:
+            return None
+        client = scope.get("client")
+        try:
+            caller = await self._access.caller_of(scope["headers"], client[0] if client else None)
+            caller.check(Scope.METRICS)
+            caller.count()
+        except SeatrialError as error:
+            return error
+        return None
 
     async def _text(self, accept: str, packed: bool) -> Text:
         """The next text of this format: written after the scrape came, so it is never old."""
@@ -112,11 +137,14 @@ class MetricsApp:
         return Text(body, media_type, packed)
 
 
-async def answer(send: Any, status: int, text: Text) -> None:
-    """Send one answer."""
+async def answer(
+    send: Any, status: int, text: Text, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send one answer, with `more` headers."""
     headers = [
         (b"content-type", text.media_type.encode()),
         (b"content-length", b"%d" % len(text.body)),
+        *more,
     ]
     if text.packed:
         headers.append((b"content-encoding", b"gzip"))
@@ -135,6 +163,7 @@ class MetricsListener:
         registry: CollectorRegistry,
         settings: Settings,
         before: Callable[[], None] = lambda: None,
+        access: Access | None = None,
     ) -> None:
         """Raises `DeclarationError` where the port is taken."""
         sock = listen(settings.host, settings.metrics_port, "--metrics-port")
@@ -147,7 +176,7 @@ class MetricsListener:
             refused=refused,
         )
         config = uvicorn.Config(
-            MetricsApp(registry, before),
+            MetricsApp(registry, before, access),
             loop="uvloop",
             http=cast("type[asyncio.Protocol]", strict),
             ws="none",

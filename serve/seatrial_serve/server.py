@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
+from seatrial_serve.access.access import Access, open_access
 from seatrial_serve.api.direct import DirectWay
 from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.app import create_app
@@ -31,7 +32,7 @@ from seatrial_serve.observers.refused import record_refusal
 from seatrial_serve.process.budget import Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
-from seatrial_serve.process.log import start_log
+from seatrial_serve.process.log import LogSink, start_log
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.serving import open_serving
 from seatrial_serve.settings import Settings, ignored_variables
@@ -64,11 +65,23 @@ def serve(settings: Settings) -> None:
         log.info("ignored, since Kubernetes sets them for Services: %s", ", ".join(ignored))
     allow_files()
     repository = open_repository(settings)
-    if settings.workers > 1:
-        from seatrial_serve.supervisor import Supervisor
+    with open_access(settings.api_keys) as access:
+        if settings.workers > 1:
+            from seatrial_serve.supervisor import Supervisor
 
-        Supervisor(settings).run(reloads)
-        return
+            Supervisor(settings, access).run(reloads)
+        else:
+            serve_alone(settings, repository, reloads, sink, access)
+
+
+def serve_alone(
+    settings: Settings,
+    repository: Repository,
+    reloads: Reloads,
+    sink: LogSink,
+    access: Access | None,
+) -> None:
+    """Serve by this process. Raises `DeclarationError` where a port is taken."""
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.families.log_dropped.inc
     listening = listen(settings.host, settings.http_port)
@@ -77,7 +90,9 @@ def serve(settings: Settings) -> None:
             settings.host, settings.grpc_port, "--grpc-port"
         ).close()  # gRPC itself would fail later, and say less
     scraped = (
-        MetricsListener(metrics.registry, settings, metrics.flush) if settings.metrics else None
+        MetricsListener(metrics.registry, settings, metrics.flush, access)
+        if settings.metrics
+        else None
     )
     host, port = listening.getsockname()[:2]
     log.info(
@@ -87,7 +102,7 @@ def serve(settings: Settings) -> None:
         f", metrics on port {scraped.port}" if scraped else "",
     )
     try:
-        run_server(settings, repository, listening, metrics, reloads)
+        run_server(settings, repository, listening, metrics, reloads, access)
     finally:
         if scraped is not None:
             scraped.close()
@@ -117,6 +132,7 @@ def run_server(
     listening: socket.socket,
     metrics: Metrics,
     reloads: Reloads,
+    access: Access | None,
     *,
     joining: bool = False,
     settled: Callable[[], None] | None = None,
@@ -126,7 +142,7 @@ def run_server(
     With `joining`, accept once all models are loaded. `settled` is called once they are, or have
     failed.
     """
-    with open_serving(settings, repository, metrics, joining=joining) as serving:
+    with open_serving(settings, repository, metrics, access, joining=joining) as serving:
         exchanges, lifecycle, watch = serving.exchanges, serving.lifecycle, serving.observers
         grpc = open_grpc(settings, exchanges, lifecycle) if settings.grpc else None
         app = create_app(
@@ -149,6 +165,7 @@ def run_server(
             places=Places(settings.client_connections),
             refused=partial(record_refusal, metrics, watch.observers),
             direct=DirectWay(exchanges, app.forms),
+            access=access,
         )
         config = uvicorn.Config(
             app,
@@ -175,6 +192,7 @@ def run_server(
             framework.router.lifespan_context(framework),
             reloads,
             settled,
+            access,
         )
         server.run(sockets=[listening])
 
@@ -219,6 +237,7 @@ class DrainingServer(uvicorn.Server):
         running: AbstractAsyncContextManager[object],
         reloads: Reloads,
         settled: Callable[[], None] | None = None,
+        access: Access | None = None,
     ) -> None:
         """Take `running`, which is entered before anything is accepted.
 
@@ -226,7 +245,7 @@ class DrainingServer(uvicorn.Server):
         """
         super().__init__(config)
         self._drain, self._window_s, self._grpc, self._running = drain, window_s, grpc, running
-        self._reloads = reloads
+        self._reloads, self._access = reloads, access
         self._stop_at_s = math.inf
         self._keeper, self._settled = lifecycle, settled
         self._told_of_drain = False
@@ -255,7 +274,13 @@ class DrainingServer(uvicorn.Server):
         for acceptor in self._acceptors:
             acceptor.start()
         loop = asyncio.get_running_loop()
-        self._reloads.follow(lambda: loop.call_soon_threadsafe(self._keeper.reload_soon))
+
+        def reload() -> None:
+            loop.call_soon_threadsafe(self._keeper.reload_soon)
+            if self._access is not None:
+                self._access.reload_soon()
+
+        self._reloads.follow(reload)
         self._told = asyncio.create_task(self._tell())
 
     async def _tell(self) -> None:

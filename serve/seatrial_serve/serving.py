@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from seatrial_serve.access.access import Access
 from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.http.body import Pace
 from seatrial_serve.metrics.metrics import Metrics
@@ -43,9 +44,16 @@ class Serving:
 
 @contextmanager
 def open_serving(
-    settings: Settings, repository: Repository, metrics: Metrics, *, joining: bool = False
+    settings: Settings,
+    repository: Repository,
+    metrics: Metrics,
+    access: Access | None = None,
+    *,
+    joining: bool = False,
 ) -> Iterator[Serving]:
     """Set up this process to serve a repository; its models load once the app's lifespan begins.
+
+    `access`: who may ask what; None: everybody everything.
 
     With `joining`, the lifespan begins once all models are loaded, or have failed. Raises
     `DeclarationError` or `MissingExtra` where the settings' observers cannot be.
@@ -84,8 +92,11 @@ def open_serving(
             metrics,
             observers.observers,
             Pace(settings.request_timeout_s, settings.body_bytes_per_s),
+            access,
         )
         try:
             yield Serving(exchanges, lifecycle, observers)
         finally:
             observers.close()
+            if access is not None:
+                access.record_uses()

@@ -134,6 +134,14 @@ class Settings(BaseSettings):
             "Use 0.0.0.0 only behind something that checks who asks."
         ),
     )
+    api_keys: Path | None = Field(
+        None,
+        description=(
+            "File of keys, certificates' names and an issuer's tokens, and what each may ask, as "
+            "`seatrial keys new` writes it. Read again when it changes. By default everybody who "
+            "reaches a port may ask."
+        ),
+    )
     allowed_hosts: Words = Field(
         (),
         description=(

@@ -22,6 +22,7 @@ from types import FrameType
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
 
+from seatrial_serve.access.access import Access
 from seatrial_serve.http.sockets import listen, reserve
 from seatrial_serve.metrics.families import SupervisorFamilies, WorkersCollector
 from seatrial_serve.metrics_listener import MetricsListener
@@ -46,8 +47,9 @@ class Supervisor:
     one, and each that takes a lost one's place, joins when it has loaded its models.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, access: Access | None) -> None:
+        """`access`: who may scrape; None: everybody."""
+        self._settings, self._access = settings, access
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._alive: dict[int, subprocess.Popen[bytes]] = {}
         self._settled = [threading.Event() for _ in range(settings.workers)]
@@ -66,7 +68,11 @@ class Supervisor:
             registry = CollectorRegistry()
             WorkersCollector(registry, path=folder)
             self._families = SupervisorFamilies(registry)
-            scraped = MetricsListener(registry, settings) if settings.metrics else None
+            scraped = (
+                MetricsListener(registry, settings, access=self._access)
+                if settings.metrics
+                else None
+            )
             reserved = (
                 reserve(settings.host, settings.grpc_port, "--grpc-port") if settings.grpc else None
             )
@@ -87,7 +93,7 @@ class Supervisor:
     ) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        reloads.follow(lambda: self._pass_on(signal.SIGHUP))
+        reloads.follow(self._reload)
         place = "{}:{}".format(*http.getsockname()[:2])
         metrics = f", metrics on port {scraped.port}" if scraped else ""
         log.info("%d workers at http://%s%s", self._settings.workers, place, metrics)
@@ -103,6 +109,11 @@ class Supervisor:
                 self._stop(signal.SIGTERM, None)
         for done in keeping:
             done.result()
+
+    def _reload(self) -> None:
+        self._pass_on(signal.SIGHUP)
+        if self._access is not None:
+            self._access.reload_soon()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (the signal module's signature)
         self._stopping.set()

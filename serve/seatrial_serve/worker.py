@@ -14,6 +14,7 @@ import sys
 import threading
 
 from seatrial_contracts.errors import SeatrialError
+from seatrial_serve.access.access import open_access
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.repository import open_repository
 from seatrial_serve.process.log import LogSink, start_log
@@ -51,9 +52,11 @@ def run(
     repository = open_repository(settings)
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.families.log_dropped.inc
-    run_server(
-        settings, repository, listening, metrics, reloads, joining=joining, settled=say_settled
-    )
+    with open_access(settings.api_keys) as access:
+        run_server(
+            settings, repository, listening, metrics, reloads, access,
+            joining=joining, settled=say_settled,
+        )  # fmt: skip
 
 
 def say_settled() -> None:

@@ -238,7 +238,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
         return process
 
     monkeypatch.setattr("seatrial_serve.supervisor.subprocess.Popen", start_or_fail)
-    Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run(Reloads())
+    Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False), None).run(Reloads())
     assert [process.returncode for process in tries if process is not None] == [-signal.SIGTERM] * 2
     assert (
         caplog.text.count("did not start (Resource temporarily unavailable); another starts in")
@@ -262,7 +262,7 @@ def test_a_fault_of_the_supervisor_itself_ends_it_with_its_workers(
 
     monkeypatch.setattr("seatrial_serve.supervisor.subprocess.Popen", start_or_fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run(Reloads())
+        Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False), None).run(Reloads())
     assert started[0].returncode == -signal.SIGTERM
 
 

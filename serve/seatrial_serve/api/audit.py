@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 
 from fastapi import Request
 
+from seatrial_serve.access.caller import Caller
 from seatrial_serve.api.fast_path import REQUEST_ID
+from seatrial_serve.api.http_request import CALLER
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.audit_log import record
 from seatrial_serve.process.codes import status_of
@@ -26,7 +28,7 @@ def audited(
 ) -> Iterator[None]:
     """Log a call that does `action` to a model.
 
-    `who` is the address of the call's client, `over` the protocol.
+    `who` is who calls, as `said_of` has it, `over` the protocol.
 
     The line names a model that the repository knows before or after the call: other names are the
     client's own words.
@@ -55,11 +57,17 @@ def audited(
         record("administration", **fields)
 
 
+def said_of(caller: Caller | None, address: str) -> str:
+    """Who calls: the address, and the name of the key, if it has one."""
+    return address if caller is None else f"{caller.name} ({caller.client}) at {address}"
+
+
 def audited_route(
     action: str, model: str, repository: Repository, request: Request
 ) -> AbstractContextManager[None]:
     """As `audited`, of a call over HTTP."""
-    who = request.client.host if request.client is not None else "an unknown address"
+    address = request.client.host if request.client is not None else "an unknown address"
+    who = said_of(request.scope.get(CALLER), address)
     return audited(
         action, model, repository, who=who, over="HTTP", request_id=request.scope[REQUEST_ID]
     )

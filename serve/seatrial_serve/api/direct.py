@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from seatrial_contracts.errors import OutOfMemory, TooLate
 from seatrial_contracts.host_stage import EncodedRow, Part
+from seatrial_serve.access.caller import Caller, Scope
 from seatrial_serve.api.exchange import Exchanges, Job, Reply, account, close
 from seatrial_serve.api.fast_path import ROUTES, model_path
 from seatrial_serve.api.http_request import Form, HttpExchange, begin_record, ready_model
@@ -68,6 +69,10 @@ class DirectWay:
             return None
         name, version, label, verb = path
         return Route(name, version, label, self._forms[verb], ROUTES[verb])
+
+    def may(self, caller: Caller, route: Route) -> bool:
+        """See `DirectHandler`."""
+        return caller.may(Scope.INFER, route.name)
 
     def ask(self, request: DirectRequest) -> None:
         """See `DirectHandler`."""
@@ -247,8 +252,9 @@ class DirectExchange(HttpExchange):
         headers, route = request.headers, request.route
         entry = shared.repository.find(route.name, route.version, route.label)
         super().__init__(
-            shared, begin_record(headers, route.pattern), entry, request.connection.address, headers
-        )
+            shared, begin_record(headers, route.pattern), entry, request.connection.address,
+            headers, caller=request.caller,
+        )  # fmt: skip
         self.request, self._way, self._form = request, way, route.form
         self._job: Job
         self._notes: Sequence[tuple[Any, ...]] = ()
@@ -265,6 +271,8 @@ class DirectExchange(HttpExchange):
         """
         body = self.request.body
         try:
+            if self.caller is not None:
+                self.caller.count()
             self.admit()
             if self.request.disconnected:
                 self.leave()

@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import NamedTuple, Self, TypeVar
 
 from seatrial_contracts.errors import ModelError, Refusal
+from seatrial_serve.access.access import Access
+from seatrial_serve.access.caller import Caller, Scope
 from seatrial_serve.http.body import ClientLeft, Pace
 from seatrial_serve.http.busy_poll import BusyPoll
 from seatrial_serve.metrics.metrics import NOBODY, Metrics
@@ -80,6 +82,8 @@ class Exchanges:
     observers: RequestObservers
     pace: Pace
     """How fast bodies must come; its timeout is also the longest that a request may take."""
+    access: Access | None = None
+    """Who may ask what; None: everybody may ask everything."""
     busy_poll: BusyPoll = field(default_factory=BusyPoll)
 
 
@@ -91,6 +95,7 @@ class Exchange:
 
     __slots__ = (
         "_on_its_way",
+        "caller",
         "client",
         "counted",
         "entry",
@@ -116,14 +121,19 @@ class Exchange:
         headers: Mapping[bytes, bytes],
         *,
         counted: bool = True,
+        caller: Caller | None = None,
     ) -> None:
         """Begin the exchange of a request.
+
+        `client`: the address that it comes from; shares go by `caller`, where that is known.
 
         `entry`: what the request is for; None if that is not there, or if `find` will find it.
         `counted`: whether the request is for predictions, which the metrics of models count.
         """
+        if caller is not None:
+            client = caller.client
         self.shared, self.record, self.entry, self.client = shared, record, entry, client
-        self.headers, self.counted = headers, counted
+        self.headers, self.counted, self.caller = headers, counted, caller
         self.hold = shared.budget.begin(client)
         self.payload, self._on_its_way, self.held = b"", False, False
         self.left = False
@@ -141,6 +151,11 @@ class Exchange:
     def ready_model(self) -> ServedModel:
         """The model that it asks. Raises `Refusal` or `Unavailable` where there is none."""
         raise NotImplementedError
+
+    def check_caller(self, model: str) -> None:
+        """Raise `Refusal` where its caller may not ask this model."""
+        if self.caller is not None:
+            self.caller.check(Scope.INFER, model)
 
     def timeout_s(self) -> float:
         """How long it may take, as its client says and the server allows. Raises `Refusal`."""

@@ -7,12 +7,20 @@ requests that are small and come as a whole; the others come here.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
+from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.api.exchange import JSON, Exchanges, Reply
-from seatrial_serve.api.http_request import Answering, AsgiExchange, Form, answer, begin_record
+from seatrial_serve.api.guard import Guard
+from seatrial_serve.api.http_request import (
+    Answering,
+    AsgiExchange,
+    Form,
+    answer,
+    begin_record,
+)
 from seatrial_serve.api.paths import tidy_path
 from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routing import default_entry
@@ -21,6 +29,7 @@ from seatrial_serve.http.browsers import ERROR_HEADERS, with_policy
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.http.status import ToldError, answer_to, plain_error
 from seatrial_serve.models.entry import Entry
+from seatrial_serve.observers.refused import record_refusal
 
 Request = TypeVar("Request", bound=AsgiExchange)
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -59,7 +68,9 @@ class DefaultExchange(AsgiExchange):
 
     async def find(self) -> Entry | None:
         """See `Exchange`: the model of requests that name none."""
-        return default_entry(self.shared.repository)
+        entry = default_entry(self.shared.repository)
+        self.check_caller(entry.name)
+        return entry
 
 
 class FastPath:
@@ -78,6 +89,7 @@ class FastPath:
         others: Mapping[str, Answering],
         routes: Mapping[str, Route[Any]],
         defaults: Mapping[str, Form],
+        probes: Collection[str] = (),
     ) -> None:
         """Keep the paths to models, by how they end.
 
@@ -85,7 +97,11 @@ class FastPath:
         `others`: how a path ends -> what answers there without a form.
         `routes`: whole paths whose bodies may name a model -> what answers there.
         `defaults`: whole paths to the model of requests that name none -> the form of a POST.
+        `probes`: whole paths that say whether the server is ready, beside V2's.
         """
+        access = exchanges.access
+        asked = routes.keys() | defaults.keys()
+        self._guard = None if access is None else Guard(access, asked, probes)
         self._routes = routes
         self._defaults = {path: partial(answer, form) for path, form in defaults.items()}
         self.app, self._exchanges, self.forms = app, exchanges, forms
@@ -93,6 +109,12 @@ class FastPath:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
+        if self._guard is not None and scope["type"] == "http":
+            try:
+                await self._guard.let_in(scope)
+            except SeatrialError as error:
+                await self._turn_away(scope, error, send)
+                return
         asked_for = model_path(scope["path"]) if scope["type"] == "http" else None
         if asked_for is None and scope["type"] == "http" and tidy_path(scope):
             asked_for = model_path(scope["path"])
@@ -108,6 +130,18 @@ class FastPath:
             exchanges, record, entry, scope, headers, receive, counted=verb != FEEDBACK
         )
         await self._run(asked, self._answers[verb], send)
+
+    async def _turn_away(self, scope: Scope, error: SeatrialError, send: Any) -> None:
+        """Answer a request that may not be asked, in the shape of its protocol."""
+        headers, route = dict(scope["headers"]), self._routes.get(scope["path"])
+        request_id = request_id_of(headers)
+        shape = plain_error if route is None else route.error
+        status, _, body, extra = answer_to(error, request_id, shape)
+        shared = self._exchanges
+        record_refusal(shared.metrics, shared.observers, error, request_id)
+        unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+        reply = Reply(body, JSON, [*extra, *ERROR_HEADERS])
+        await self._send(send, status, reply, request_id, close=unread)
 
     async def _route(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request that names no model in its path, or pass it on."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_serve.access.caller import Caller
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.v2.grpc_wire import malformed
 
@@ -19,6 +21,8 @@ LATE = "no message within its time"
 CODES = {
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     415: grpc.StatusCode.INVALID_ARGUMENT,
@@ -28,6 +32,8 @@ CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """HTTP status of an error -> its gRPC status."""
+ASKED_BY: ContextVar[Caller | None] = ContextVar("asked_by", default=None)
+"""Who makes the call of this task; None where everybody may make every call."""
 Context = Any
 """grpc.aio.ServicerContext; the package has no types."""
 Unpacked = TypeVar("Unpacked", bound=Message)

@@ -18,6 +18,8 @@ from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.clock import now_s
 
+CALLER = "seatrial.caller"
+"""Where a scope holds who asks, if that is known."""
 TIMEOUT, TRACEPARENT = b"x-request-timeout-ms", b"traceparent"
 
 
@@ -64,8 +66,9 @@ class AsgiExchange(HttpExchange):
     ) -> None:
         client = scope.get("client")
         super().__init__(
-            shared, record, entry, client[0] if client else None, headers, counted=counted
-        )
+            shared, record, entry, client[0] if client else None, headers, counted=counted,
+            caller=scope.get(CALLER),
+        )  # fmt: skip
         self._scope, self._receive = scope, receive
         self._watching: asyncio.Task[None] | None = None
         self.unread = False

@@ -6,12 +6,19 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.kinds.classes import MOST_LISTED
-from seatrial_serve.api.routing import found, in_turns, json_response, reading
+from seatrial_serve.api.routing import (
+    found,
+    in_turns,
+    json_response,
+    may_read,
+    may_read_all,
+    reading,
+)
 from seatrial_serve.api.tf_serving import metadata, version_status
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.receipt_reader import ReceiptReader
@@ -42,8 +49,9 @@ def models_router(
         summary="The models of this server and the state of each version",
         tags=["models"],
     )
-    async def list_models() -> Response:
-        models = await in_turns(repository.names, partial(summary, repository))
+    async def list_models(request: Request) -> Response:
+        names = [name for name in repository.names if may_read(request, name)]
+        models = await in_turns(names, partial(summary, repository))
         data = [openai_model(str(each["name"])) for each in models]
         return json_response({"models": models, "object": "list", "data": data})
 
@@ -107,24 +115,11 @@ def models_router(
         tags=["health"],
         **NOT_READY,
     )
-    async def ready() -> Response:
-        waiting = [{"name": entry.name, **state(entry)} for entry in repository.waiting]
+    async def ready(request: Request) -> Response:
         good = repository.ready and not drain.draining
-        kept = [
-            f"{entry.name} {entry.version}"
-            for entry in repository
-            if entry.gate is not None and entry.gate.kept
-        ]
-        told = {
-            "ready": good,
-            "draining": drain.draining,
-            "not_ready": waiting,
-            "kept_receipts": kept,
-            "from_cache": [
-                {"address": address, "reason": reason}
-                for address, reason in repository.sources.faults.items()
-            ],
-        }
+        told = {"ready": good, "draining": drain.draining}
+        if may_read_all(request):
+            told |= readiness_of_all(repository)
         return json_response(told, 200 if good else 503)
 
     for path in dict.fromkeys(filter(None, (*PROBES, health_path))):
@@ -152,6 +147,22 @@ def models_router(
         return readiness(repository, found(repository, model, version), drain)
 
     return router
+
+
+def readiness_of_all(repository: Repository) -> dict[str, Any]:
+    """Why the server is not ready, and what of it was proven or asked for earlier."""
+    waiting = [{"name": entry.name, **state(entry)} for entry in repository.waiting]
+    kept = [
+        f"{entry.name} {entry.version}"
+        for entry in repository
+        if entry.gate is not None and entry.gate.kept
+    ]
+    faults = repository.sources.faults.items()
+    return {
+        "not_ready": waiting,
+        "kept_receipts": kept,
+        "from_cache": [{"address": address, "reason": reason} for address, reason in faults],
+    }
 
 
 def readiness(repository: Repository, entry: Entry, drain: Drain) -> Response:

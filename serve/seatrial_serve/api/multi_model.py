@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from seatrial_contracts.bundle_files import described
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_contracts.manifest import NAME
+from seatrial_serve.access.caller import Scope
 from seatrial_serve.api.audit import audited_route
-from seatrial_serve.api.routing import json_response
+from seatrial_serve.api.routing import check_caller, json_response, may_read
 from seatrial_serve.api.v2_routes import read_asked
 from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.repository import Repository
@@ -42,6 +43,7 @@ def multi_model_router(repository: Repository, lifecycle: ModelLifecycle) -> API
     @router.post(MODELS, summary="Serve the bundle in a folder")
     async def load(request: Request) -> Response:
         named = read_named(await read_asked(request))
+        check_caller(request, Scope.ADMIN, named.model_name)
         with audited_route("load", named.model_name, repository, request):
             try:
                 await lifecycle.mount(named.model_name, named.url)
@@ -52,9 +54,10 @@ def multi_model_router(repository: Repository, lifecycle: ModelLifecycle) -> API
         return json_response(shown(named.model_name, named.url))
 
     @router.get(MODELS, summary="The models that are served")
-    async def listed() -> Response:
-        mounted = repository.sources.mounted
-        return json_response({"models": [shown(name, url) for name, url in mounted.items()]})
+    async def listed(request: Request) -> Response:
+        mounted = repository.sources.mounted.items()
+        told = [shown(name, url) for name, url in mounted if may_read(request, name)]
+        return json_response({"models": told})
 
     @router.get(MODEL, summary="One of them")
     async def one(model: str) -> Response:

@@ -6,8 +6,8 @@ Each model has a predict and a feedback route, read off its contract.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from fastapi.openapi.utils import get_openapi
 from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.api.feedback import Told
 from seatrial_serve.api.openapi_clients import client_parts, operation_name
-from seatrial_serve.api.routing import reading
+from seatrial_serve.api.routing import may_read, reading
 from seatrial_serve.models.entry import State
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.served_model import ServedModel
@@ -128,21 +128,31 @@ class ApiDocument:
         self._own: OwnParts | None = None
         self._of_models: WeakKeyDictionary[ServedModel, ModelParts] = WeakKeyDictionary()
 
-    async def page(self) -> Page:
-        """The document of a state that is not older than the call."""
+    async def page(self, shown: Callable[[str], bool] = lambda _: True) -> Page:
+        """The document of a state that is not older than the call.
+
+        `shown`: of which models, by their names, its reader may know.
+        """
+        if not all(map(shown, self._repository.names)):
+            async with self._lock:
+                return await self._written(shown)
         wanted = self._repository.revision
         async with self._lock:
             if self._page is None or self._page.revision < wanted:
-                revision = self._repository.revision
-                found = [
-                    (entry.model, self._repository.find(entry.name) is entry)
-                    for entry in self._repository
-                    if entry.state is State.READY and entry.model is not None
-                ]
-                entry = self._repository.default
-                default = None if entry is None else entry.model
-                self._page = await asyncio.to_thread(self._write, revision, found, default)
+                self._page = await self._written(shown)
             return self._page
+
+    async def _written(self, shown: Callable[[str], bool]) -> Page:
+        repository = self._repository
+        revision = repository.revision
+        found = [
+            (entry.model, repository.find(entry.name) is entry)
+            for entry in repository
+            if entry.state is State.READY and entry.model is not None and shown(entry.name)
+        ]
+        entry = repository.default
+        default = None if entry is None or not shown(entry.name) else entry.model
+        return await asyncio.to_thread(self._write, revision, found, default)
 
     def _write(
         self,
@@ -182,7 +192,7 @@ def openapi_router(document: ApiDocument) -> APIRouter:
 
     @reading(router, "/openapi.json", include_in_schema=False)
     async def show(request: Request) -> Response:
-        page = await document.page()
+        page = await document.page(partial(may_read, request))
         headers = {"etag": page.etag, "cache-control": "no-cache"}
         known = {
             each.strip().removeprefix("W/")

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
+from seatrial_serve.access.caller import Caller, Scope
+from seatrial_serve.api.http_request import CALLER
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.repository import Repository
 
@@ -55,6 +57,31 @@ async def in_turns(things: Sequence[Thing], describe: Callable[[Thing], Told | N
         if place % AT_ONCE == 0:
             await asyncio.sleep(0)
     return told
+
+
+def may_read(request: Request, model: str) -> bool:
+    """May whoever sends this request read about this model?"""
+    caller = caller_of(request)
+    return caller is None or caller.may(Scope.READ, model)
+
+
+def may_read_all(request: Request) -> bool:
+    """May whoever sends this request read about every model?"""
+    caller = caller_of(request)
+    return caller is None or caller.may_all(Scope.READ)
+
+
+def check_caller(request: Request, scope: Scope, model: str) -> None:
+    """Raise `Refusal` where whoever sends this request may not ask that of this model."""
+    caller = caller_of(request)
+    if caller is not None:
+        caller.check(scope, model)
+
+
+def caller_of(request: Request) -> Caller | None:
+    """Who sends this request; None where everybody may ask everything."""
+    caller: Caller | None = request.scope.get(CALLER)
+    return caller
 
 
 def found(repository: Repository, name: str, version: str | None = None) -> Entry:

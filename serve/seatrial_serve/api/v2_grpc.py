@@ -14,9 +14,11 @@ from google.protobuf.message import Message
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_serve.api.audit import audited
+from seatrial_serve.access.caller import Caller, Scope
+from seatrial_serve.api.audit import audited, said_of
 from seatrial_serve.api.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, Job, Reply
 from seatrial_serve.api.grpc_call import (
+    ASKED_BY,
     Context,
     abort,
     client_of,
@@ -58,6 +60,14 @@ GROWTH = 24
 
 Measured 21 for short words, and for small numbers packed.
 """
+NEEDED: dict[str, Scope | None] = {
+    "ServerLive": None,
+    "ServerReady": None,
+    "ModelInfer": Scope.INFER,
+    "RepositoryModelLoad": Scope.ADMIN,
+    "RepositoryModelUnload": Scope.ADMIN,
+}
+"""The scope that a call needs; None: it is open; a call that is not here needs `read`."""
 Method = Callable[[Any, Context], Awaitable[Any]]
 Answer = Callable[[Context], Awaitable[bytes]]
 Handler = Callable[[Any, Context], Awaitable[bytes]]
@@ -68,7 +78,7 @@ class InferCall(Exchange):
 
     __slots__ = ("_context", "_unpacked", "message")
 
-    def __init__(self, shared: Exchanges, context: Context) -> None:
+    def __init__(self, shared: Exchanges, context: Context, caller: Caller | None) -> None:
         headers = headers_of(context)
         super().__init__(
             shared,
@@ -76,6 +86,7 @@ class InferCall(Exchange):
             None,
             client_of(context),
             headers,
+            caller=caller,
         )
         self._context = context
         self.message = b""
@@ -89,6 +100,7 @@ class InferCall(Exchange):
             name, version = asked.model_name, asked.model_version
         else:
             name, version = model_of(message)
+        self.check_caller(name)
         return self.shared.repository.find(name, version or None)
 
     def ready_model(self) -> ServedModel:
@@ -184,7 +196,10 @@ class InferenceService:
         }
         answers = {name: self._small(method, kind) for name, (method, kind) in methods.items()}
         answers["ModelInfer"] = self.model_infer
-        return {name: self._answering(answer) for name, answer in answers.items()}
+        return {
+            name: self._answering(answer, NEEDED.get(name, Scope.READ))
+            for name, answer in answers.items()
+        }
 
     def _small(self, method: Method, kind: type[Message]) -> Answer:
         """A call whose message is read and unpacked at once."""
@@ -195,14 +210,18 @@ class InferenceService:
 
         return answer
 
-    def _answering(self, answer: Answer) -> Handler:
+    def _answering(self, answer: Answer, scope: Scope | None) -> Handler:
         """Return the call's handler, which runs if there is a place for the call.
+
+        `scope`: what its caller needs; None: the call is open.
 
         Every error becomes one status; the request's id is trailing metadata.
         """
+        access = self._shared.access
 
         async def answer_call(_: Any, context: Context) -> bytes:
-            request_id, client = request_id_of(headers_of(context)), client_of(context)
+            headers = headers_of(context)
+            request_id, client = request_id_of(headers), client_of(context)
             context.set_trailing_metadata(((REQUEST_ID_HEADER.decode(), request_id),))
             placed = self._calls.take(client)
             try:
@@ -211,6 +230,11 @@ class InferenceService:
                     raise Unavailable(
                         "E_OVERLOADED", "more calls are on their way than there may be at once"
                     )
+                if access is not None and scope is not None:
+                    caller = await access.caller_of(tuple(headers.items()), client)
+                    caller.check(scope)
+                    caller.count()
+                    ASKED_BY.set(caller)
                 return await answer(context)
             except ClientLeft:
                 raise asyncio.CancelledError from None  # which gRPC takes without a word
@@ -225,7 +249,7 @@ class InferenceService:
 
     async def model_infer(self, context: Context) -> bytes:
         """One inference."""
-        with InferCall(self._shared, context) as call:
+        with InferCall(self._shared, context, ASKED_BY.get()) as call:
             reply = await call.run(InferCall.answer)
         if reply is None:
             raise ClientLeft
@@ -241,6 +265,7 @@ class InferenceService:
 
     async def model_ready(self, asked: pb.ModelReadyRequest, _: Context) -> pb.ModelReadyResponse:
         """Does this model take traffic? One that is not there does not."""
+        check_caller(Scope.READ, asked.name)
         entry = self._repository.find(asked.name, asked.version or None)
         return pb.ModelReadyResponse(
             ready=entry is not None and entry.takes_traffic and not self._drain.draining
@@ -275,7 +300,11 @@ class InferenceService:
         if asked.name:
             models = [self._found(asked.name, asked.version).ready_model()]
         else:
-            models = [entry.model for entry in self._repository if entry.model is not None]
+            models = [
+                entry.model
+                for entry in self._repository
+                if entry.model is not None and may_ask(Scope.READ, entry.name)
+            ]
         told = await in_turns(
             models, lambda model: ParseDict(model_statistics(model), pb.ModelStatistics())
         )
@@ -289,6 +318,7 @@ class InferenceService:
             models=[
                 pb.RepositoryIndexResponse.ModelIndex(**each)
                 for each in index(self._repository, asked.ready)
+                if may_ask(Scope.READ, each["name"])
             ]
         )
 
@@ -297,6 +327,7 @@ class InferenceService:
     ) -> pb.RepositoryModelLoadResponse:
         """Load a model from the folder, or load it anew."""
         admin = self._admin()
+        check_caller(Scope.ADMIN, asked.model_name)
         with self._audit("load", asked.model_name, context):
             if asked.parameters:
                 want = "none: what is served is what was sealed"
@@ -309,12 +340,14 @@ class InferenceService:
     ) -> pb.RepositoryModelUnloadResponse:
         """Take a model out of service."""
         admin = self._admin()
+        check_caller(Scope.ADMIN, asked.model_name)
         with self._audit("unload", asked.model_name, context):
             await admin.unload(asked.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     def _audit(self, action: str, model: str, context: Context) -> AbstractContextManager[None]:
-        who = client_of(context)
+        caller = ASKED_BY.get()
+        who = said_of(caller, client_of(context))
         request_id = request_id_of(headers_of(context))
         return audited(action, model, self._repository, who=who, over="gRPC", request_id=request_id)
 
@@ -326,4 +359,18 @@ class InferenceService:
         return self._keeper
 
     def _found(self, name: str, version: str) -> Entry:
+        check_caller(Scope.READ, name)
         return known(self._repository.find(name, version or None))
+
+
+def may_ask(scope: Scope, model: str) -> bool:
+    """May whoever makes this call ask that of this model?"""
+    caller = ASKED_BY.get()
+    return caller is None or caller.may(scope, model)
+
+
+def check_caller(scope: Scope, model: str) -> None:
+    """Raise `Refusal` where whoever makes this call may not ask that of this model."""
+    caller = ASKED_BY.get()
+    if caller is not None:
+        caller.check(scope, model)

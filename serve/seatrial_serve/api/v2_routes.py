@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.api.audit import audited_route
-from seatrial_serve.api.routing import found, in_turns, json_response, reading
+from seatrial_serve.api.routing import found, in_turns, json_response, may_read, reading
 from seatrial_serve.api.v2_describe import (
     index,
     model_config,
@@ -42,12 +42,17 @@ def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRo
         return json_response(server_metadata(admin=lifecycle is not None))
 
     @reading(router, "/v2/models", summary="The names of the models, as KServe lists them")
-    async def names() -> Response:
-        return json_response({"models": repository.names})
+    async def names(request: Request) -> Response:
+        names = [name for name in repository.names if may_read(request, name)]
+        return json_response({"models": names})
 
     @reading(router, "/v2/models/stats", summary="What all models have done")
-    async def all_statistics() -> Response:
-        models = [entry.model for entry in repository if entry.model is not None]
+    async def all_statistics(request: Request) -> Response:
+        models = [
+            entry.model
+            for entry in repository
+            if entry.model is not None and may_read(request, entry.name)
+        ]
         return json_response({"model_stats": await in_turns(models, model_statistics)})
 
     @reading(router, MODEL, summary="A model's tensors")
@@ -80,7 +85,8 @@ def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRo
 
     @router.post("/v2/repository/index", summary="Every version of every model and its state")
     async def repository_index(request: Request) -> Response:
-        return json_response(index(repository, ready_only(await read_asked(request))))
+        told = index(repository, ready_only(await read_asked(request)))
+        return json_response([each for each in told if may_read(request, each["name"])])
 
     if lifecycle is not None:
         add_admin(router, repository, lifecycle)

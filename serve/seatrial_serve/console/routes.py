@@ -9,7 +9,8 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.api.routing import found, json_response, reading
+from seatrial_serve.access.caller import Scope
+from seatrial_serve.api.routing import check_caller, found, json_response, reading
 from seatrial_serve.console.series import Series
 from seatrial_serve.http.browsers import CONSOLE_POLICY, POLICY
 from seatrial_serve.models.repository import Repository
@@ -41,6 +42,7 @@ def add_console(app: FastAPI, repository: Repository, series: Series) -> None:
     @reading(router, "/console/series", include_in_schema=False)
     async def show_series(request: Request) -> Response:
         asked = request.query_params
+        check_caller(request, Scope.READ, asked.get("model", ""))
         entry = found(repository, asked.get("model", ""), asked.get("version"))
         profile = entry.model.bundle.profile if entry.model is not None else None
         since = time_of(asked.get("since", "0"))

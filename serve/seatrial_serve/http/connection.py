@@ -23,6 +23,8 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
+from seatrial_serve.access.access import API_KEY, AUTHORIZATION, Access
+from seatrial_serve.access.caller import Caller
 from seatrial_serve.http.browsers import ERROR_HEADERS
 from seatrial_serve.http.direct import (
     END,
@@ -86,6 +88,7 @@ class StrictProtocol(HttpToolsProtocol):
         places: Places | None = None,
         refused: Refused | None = None,
         direct: DirectHandler | None = None,
+        access: Access | None = None,
         **options: Any,
     ) -> None:
         """Set the connection up with its caps.
@@ -93,7 +96,8 @@ class StrictProtocol(HttpToolsProtocol):
         `most`: connections that there may be; beyond, idle ones make room. `places`: those that one
         address may have.
 
-        `refused` is called with each request that is refused here.
+        `refused` is called with each request that is refused here. With `access`, a direct request
+        is one whose key was verified before: the application finds out about the others.
         """
         super().__init__(*args, **options)
         self._hosts, self._most, self._tell_refused = hosts or AllowedHosts(), most, refused
@@ -108,7 +112,9 @@ class StrictProtocol(HttpToolsProtocol):
         self._refused_id = ""
         self.address: str | None = None
         """The client's."""
-        self._direct = direct
+        self._direct, self._access = direct, access
+        self.holder: Caller | None = None
+        """Whom the client's certificate names, where that one may ask anything."""
         self._asked: DirectRequest | None = None
         """The direct request on its way, or on its way here."""
         self._whole = False
@@ -224,8 +230,14 @@ class StrictProtocol(HttpToolsProtocol):
         head = self._direct.heads.get(data[:end])
         if head is None or len(data) != end + head.body_bytes:
             return False
+        caller = head.caller
+        if self._access is not None:
+            caller = caller or self.holder
+            if caller is None or not self._direct.may(caller, head.route):
+                return False
         self._due_s = math.inf
-        asked = self._asked = DirectRequest(self, head.route, head.headers, keep_alive=True)
+        asked = DirectRequest(self, head.route, head.headers, caller, keep_alive=True)
+        self._asked = asked
         self.cycle = asked  # type: ignore[assignment]
         asked.body, asked.more_body = data[end:], False
         self._direct.ask(asked)
@@ -259,7 +271,8 @@ class StrictProtocol(HttpToolsProtocol):
         end = data.find(END) + len(END)
         if asked.keep_alive and data.startswith(b"POST ") and len(data) == end + len(asked.body):
             self._between = True
-            heads.keep(data[:end], Head(asked.route, asked.headers, len(asked.body)))
+            caller = None if asked.caller is self.holder else asked.caller
+            heads.keep(data[:end], Head(asked.route, asked.headers, len(asked.body), caller))
 
     def _parse(self, data: bytes) -> None:
         rest: bytes | memoryview = data
@@ -348,12 +361,16 @@ class StrictProtocol(HttpToolsProtocol):
             return
         self._in_headers, self._due_s = False, math.inf
         headers = dict(self.headers)
-        route = self._direct_route(headers)
+        route, caller = self._direct_route(headers), None
+        if route is not None and self._access is not None:
+            caller = self._known_caller(headers, route)
+            route = None if caller is None else route
         if route is None:
             self._check()
             self._begin_asgi()
         else:
-            asked = DirectRequest(self, route, headers, keep_alive=self.parser.should_keep_alive())
+            keep_alive = self.parser.should_keep_alive()
+            asked = DirectRequest(self, route, headers, caller, keep_alive=keep_alive)
             self.cycle = self._asked = asked  # type: ignore[assignment]
 
     def _direct_route(self, headers: Mapping[bytes, bytes]) -> Any | None:
@@ -385,6 +402,16 @@ class StrictProtocol(HttpToolsProtocol):
         if parser.get_method() != b"POST" or self.flow.write_paused or not self.idle:
             return None
         return self._direct.route(self.url)
+
+    def _known_caller(self, headers: Mapping[bytes, bytes], route: Any) -> Caller | None:
+        """Who asks for this route, if that is known and that one may."""
+        assert self._access is not None
+        assert self._direct is not None
+        if AUTHORIZATION in headers or API_KEY in headers:
+            caller = self._access.known(headers)
+        else:
+            caller = self.holder
+        return caller if caller is not None and self._direct.may(caller, route) else None
 
     def _begin_asgi(self) -> None:
         """Start the request in the application, with the headers that have come."""

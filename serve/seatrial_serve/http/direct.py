@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 if TYPE_CHECKING:
+    from seatrial_serve.access.caller import Caller
     from seatrial_serve.http.connection import StrictProtocol
 
 MOST_BYTES = 64 * 1024
@@ -34,6 +35,8 @@ class Head(NamedTuple):
     route: Any
     headers: Headers
     body_bytes: int
+    caller: Caller | None = None
+    """Whose key the head has."""
 
 
 class Heads:
@@ -70,6 +73,10 @@ class DirectHandler(Protocol):
         """What a POST to this URL asks for; None where ASGI answers it."""
         ...
 
+    def may(self, caller: Caller, route: Any) -> bool:
+        """May this caller ask that now?"""
+        ...
+
     def ask(self, request: DirectRequest) -> None:
         """A request is here as a whole. It is answered by its `reply`, now or later."""
         ...
@@ -93,6 +100,7 @@ class DirectRequest:
 
     __slots__ = (
         "body",
+        "caller",
         "connection",
         "disconnected",
         "headers",
@@ -105,10 +113,16 @@ class DirectRequest:
     message_event = NOBODY
 
     def __init__(
-        self, connection: StrictProtocol, route: Any, headers: Headers, *, keep_alive: bool
+        self,
+        connection: StrictProtocol,
+        route: Any,
+        headers: Headers,
+        caller: Caller | None,
+        *,
+        keep_alive: bool,
     ) -> None:
-        """`route`: what the handler made of its URL."""
-        self.connection = connection
+        """`route`: what the handler made of its URL. `caller`: who asks, if that is known."""
+        self.connection, self.caller = connection, caller
         self.route = route
         self.headers = headers
         self.keep_alive = keep_alive

@@ -54,5 +54,7 @@ def answer_to(
         if isinstance(error, Unavailable) and status in (429, 503)
         else []
     )
+    if status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="seatrial"'))  # RFC 6750, 3
     told = ToldError(status, code, str(error), request_id, getattr(error, "where", ""))
     return status, code, shape(told), headers

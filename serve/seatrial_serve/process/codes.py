@@ -23,6 +23,7 @@ class Cause(StrEnum):
     QUARANTINE = "quarantine"
     FRAMING = "framing"
     ORIGIN = "origin"
+    ACCESS = "access"
     OTHER = "other"
 
 
@@ -115,6 +116,10 @@ class Code(StrEnum):
     SLOW_HEADERS = "E_SLOW_HEADERS", Kind.REFUSAL, 408, Cause.FRAMING
     HOST = "E_HOST", Kind.REFUSAL, 421, Cause.ORIGIN
     CROSS_SITE = "E_CROSS_SITE", Kind.REFUSAL, 403, Cause.ORIGIN
+    # who asks
+    KEY = "E_KEY", Kind.REFUSAL, 401, Cause.ACCESS
+    SCOPE = "E_SCOPE", Kind.REFUSAL, 403, Cause.ACCESS
+    RATE = "E_RATE", Kind.UNAVAILABLE, 429, Cause.OVERLOAD
     # the server's state
     OVERLOADED = "E_OVERLOADED", Kind.UNAVAILABLE, 503, Cause.OVERLOAD
     CONNECTIONS = "E_CONNECTIONS", Kind.UNAVAILABLE, 503, Cause.OVERLOAD

@@ -110,8 +110,11 @@ class RouteExchange(AsgiExchange):
         self.body_read = await self.parsed(self.route.read, self.raw)
         name = self.body_read.model_name
         if name is not None:
+            self.check_caller(name)
             return repository.find(name)
-        return default_entry(repository)
+        entry = default_entry(repository)
+        self.check_caller(entry.name)
+        return entry
 
     def read(self) -> Any:
         """The body, once the model is known.

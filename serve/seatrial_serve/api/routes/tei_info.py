@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.kinds.embedding import Embedding
 from seatrial_contracts.kinds.label import Label
+from seatrial_serve.access.caller import Scope
 from seatrial_serve.api.openapi import FAILURE, REFUSALS
 from seatrial_serve.api.routes.texts import TextInput
-from seatrial_serve.api.routing import default_entry, json_response, reading
+from seatrial_serve.api.routing import check_caller, default_entry, json_response, reading
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.served_model import ServedModel
 
@@ -32,8 +33,10 @@ def info_router(repository: Repository) -> APIRouter:
             status: {"description": text, "content": FAILURE} for status, text in FAILURES.items()
         },
     )  # fmt: skip
-    async def show_info() -> Response:
-        return json_response(info(default_entry(repository).ready_model()))
+    async def show_info(request: Request) -> Response:
+        entry = default_entry(repository)
+        check_caller(request, Scope.READ, entry.name)
+        return json_response(info(entry.ready_model()))
 
     return router
 

@@ -1,0 +1,121 @@
+"""A caller: who asks, and what that one may ask."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Hashable, Sequence
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_serve.process.token_bucket import TokenBucket
+
+EVERY = ("*",)
+MOST_KEPT = 1024
+"""Verdicts that a caller keeps; names of models come from clients."""
+
+
+class Scope(StrEnum):
+    """What a caller may ask for; no scope holds another one."""
+
+    INFER = "infer"
+    """Predictions, over every protocol."""
+    READ = "read"
+    """What is served, in which state, and its contracts: lists, metadata, statistics, OpenAPI."""
+    METRICS = "metrics"
+    """The Prometheus metrics."""
+    FEEDBACK = "feedback"
+    """Telling the truth of answers."""
+    ADMIN = "admin"
+    """Loading and unloading models."""
+
+
+class Grant(NamedTuple):
+    """Scopes, and patterns of the names of the models that they hold for."""
+
+    scopes: frozenset[Scope]
+    models: tuple[str, ...] = EVERY
+
+
+class Caller:
+    """One who asks with a key, a certificate or a token. Use in any thread."""
+
+    __slots__ = ("_rate", "_verdicts", "client", "grants", "name", "per_s", "until_s", "used")
+
+    def __init__(
+        self,
+        client: str,
+        name: str,
+        grants: Sequence[Grant],
+        until_s: float = math.inf,
+        per_s: float | None = None,
+    ) -> None:
+        """Make a caller known.
+
+        `client`: what shares go by, the same for each of its requests. `name`: what logs call it.
+        `until_s`: Unix time at which it ends. `per_s`: requests a second that it may send.
+        """
+        self.client: Hashable = client
+        self.name, self.grants, self.until_s, self.per_s = name, tuple(grants), until_s, per_s
+        self._rate = None if per_s is None else TokenBucket(per_s)
+        self._verdicts: dict[tuple[Scope, str | None], bool] = {}
+        self.used = 0
+        """Requests that it was let in with."""
+
+    def end(self) -> None:
+        """Revoke it: what was kept of it counts no more."""
+        self.until_s = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Has it ended?"""
+        return self.until_s <= time.time()
+
+    def may(self, scope: Scope, model: str | None = None) -> bool:
+        """May it ask that now, of this model or of no single one?"""
+        if self.over:
+            return False
+        verdict = self._verdicts.get((scope, model))
+        if verdict is None:
+            verdict = any(
+                scope in grant.scopes and (model is None or matches(grant.models, model))
+                for grant in self.grants
+            )
+            if len(self._verdicts) < MOST_KEPT:
+                self._verdicts[scope, model] = verdict
+        return verdict
+
+    def may_all(self, scope: Scope) -> bool:
+        """May it ask that now of every model, whatever its name?"""
+        return not self.over and any(
+            scope in grant.scopes and grant.models == EVERY for grant in self.grants
+        )
+
+    def check(self, scope: Scope, model: str | None = None) -> None:
+        """Raise `Refusal` where it may not ask that."""
+        if self.may(scope, model):
+            return
+        had = sorted({scope for grant in self.grants for scope in grant.scopes})
+        if scope not in had:
+            got, want = f"scopes {', '.join(had)}" if had else "no scope", f"scope {scope}"
+        else:
+            allowed = sorted({each for grant in self.grants for each in grant.models})
+            got = "a model that it is not for"
+            want = f"one of {', '.join(allowed)}"
+        mend = "ask whoever runs this server for another key"
+        raise Refusal("E_SCOPE", f"key '{self.name}'", got, want, mend)
+
+    def count(self) -> None:
+        """One request more. Raises `Unavailable` above the caller's rate."""
+        if self._rate is not None and not self._rate.take():
+            assert self.per_s is not None
+            text = f"key '{self.name}': got more than {self.per_s:g} requests a second, want fewer"
+            raise Unavailable("E_RATE", text, max(1.0, 1 / self.per_s))
+        self.used += 1
+
+
+def matches(patterns: Sequence[str], model: str) -> bool:
+    """Does a model's name fit one of the patterns, of which `*` stands for any characters?"""
+    return patterns == EVERY or any(fnmatchcase(model, pattern) for pattern in patterns)

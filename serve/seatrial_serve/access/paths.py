@@ -1,0 +1,92 @@
+"""Which scope a request over HTTP needs, and for which model. This is the one place that says so.
+
+The paths are those of `api/` and `console/`. A path that is not listed needs `read`, so that
+nobody without a key learns which paths there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from functools import lru_cache
+from typing import NamedTuple
+
+from seatrial_serve.access.caller import Scope
+
+SLASHES = re.compile("//+")
+PROBES = ("/v2/health/live", "/v2/health/ready", "/ping", "/health")
+"""Health: open. Without a key it says whether, and not why."""
+PAGES = ("/", "/docs")
+FILES = ("/console/static/", "/docs-static/")
+"""Pages and their files: open. They hold nothing of this server, and ask for a key themselves."""
+METRICS = "/metrics"
+READS = ("GET", "HEAD")
+MODEL = re.compile(r"/v[12]/models/(?P<name>[^/:]+)(?P<rest>.*)")
+ADMINISTERED = re.compile(r"/v2/repository/models/(?P<name>[^/]+)(?:/.*)?")
+MOUNTED = re.compile(r"/models/(?P<name>[^/]+)(?P<rest>/invoke)?")
+"""SageMaker's paths to one of several models."""
+TASK = re.compile(r"/hf/(?P<name>[^/]+)")
+ABOUT_ALL = frozenset(("stats",))
+"""What stands in the place of a model's name below /v2/models."""
+VERBS = {":predict": Scope.INFER, ":feedback": Scope.FEEDBACK, "/infer": Scope.INFER}
+"""How a path to a model, its version or its label ends."""
+INDEX = "/v2/repository/index"
+
+
+class Needed(NamedTuple):
+    """What a request needs; `scope` None: it is open."""
+
+    scope: Scope | None
+    model: str | None = None
+
+
+OPEN = Needed(None)
+
+
+class Paths:
+    """The scopes of a server's paths."""
+
+    def __init__(self, asked: Collection[str], probes: Collection[str] = ()) -> None:
+        """`asked`: whole paths that take rows by POST; `probes`: health's, beside `PROBES`."""
+        self._asked, self._open = frozenset(asked), frozenset((*PROBES, *PAGES, *probes))
+        self.needed = lru_cache(maxsize=1024)(self._needed)
+        """What a method and a path, percent-decoded, need."""
+
+    def _needed(self, method: str, path: str) -> Needed:
+        tidy = SLASHES.sub("/", path)
+        tidy = tidy.rstrip("/") or "/"
+        if method in READS:
+            if tidy in self._open or tidy.startswith(FILES):
+                return OPEN
+            if tidy == METRICS:
+                return Needed(Scope.METRICS)
+        if tidy in self._asked:
+            return Needed(Scope.INFER)
+        for pattern in (ADMINISTERED, MODEL, TASK, MOUNTED):
+            match = pattern.fullmatch(tidy)
+            if match is not None:
+                return Needed(scope_of(pattern, match, method), model_of(match))
+        if tidy.startswith("/v2/repository") and tidy != INDEX:
+            return Needed(Scope.ADMIN)
+        if tidy == "/models" and method not in READS:
+            return Needed(Scope.ADMIN)
+        return Needed(Scope.READ)
+
+
+def scope_of(pattern: re.Pattern[str], match: re.Match[str], method: str) -> Scope:
+    """The scope of a path that names a model."""
+    if pattern is ADMINISTERED:
+        return Scope.ADMIN
+    if pattern is TASK:
+        return Scope.INFER
+    if pattern is MOUNTED:
+        if match["rest"]:
+            return Scope.INFER
+        return Scope.READ if method in READS else Scope.ADMIN
+    return next((scope for end, scope in VERBS.items() if match["rest"].endswith(end)), Scope.READ)
+
+
+def model_of(match: re.Match[str]) -> str | None:
+    """The model that a path names; None where it is about all of them."""
+    name = match["name"]
+    return None if match.re is MODEL and name in ABOUT_ALL else name
