@@ -14,13 +14,16 @@ import fastapi_offline
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
+from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.api.fast_path import FEEDBACK, HF, INVOKE, REQUEST_ID, FastPath
 from seatrial_serve.api.feedback import FeedbackApi
+from seatrial_serve.api.guard import Guard
 from seatrial_serve.api.http_request import Form
 from seatrial_serve.api.invocations import INVOCATIONS
 from seatrial_serve.api.invocations import PATH as INVOCATIONS_PATH
@@ -50,6 +53,15 @@ if TYPE_CHECKING:
     from seatrial_serve.api.grpc_listener import GrpcListener
 
 log = logging.getLogger("seatrial.app")
+PAGE_BEGINS = "    const ui = SwaggerUIBundle({\n"
+PAGE_BEGINS_WITH_KEY = f"""\
+    const key = prompt("This server asks for a key:");
+{PAGE_BEGINS}        requestInterceptor: (request) => {{
+            if (key && new URL(request.url, location.href).origin === location.origin)
+                request.headers.Authorization = `Bearer ${{key.trim()}}`;
+            return request;
+        }},
+"""
 DESCRIPTION = (
     "Models sealed with their preprocessing and input contract, served as they were tried. "
     "Each model's own route is typed below."
@@ -92,11 +104,21 @@ def create_app(
     app.include_router(v2_router(repository, lifecycle if admin else None))
     if multi_model:
         app.include_router(multi_model_router(repository, lifecycle))
-    app.include_router(openapi_router(ApiDocument(app, repository)))
+    forms: dict[str, Form] = {
+        ":predict": PREDICT, "/infer": INFER, HF: HUGGING_FACE, INVOKE: INVOCATIONS,
+    }  # fmt: skip
+    defaults: dict[str, Form] = {"/": HUGGING_FACE, INVOCATIONS_PATH: INVOCATIONS}
+    if predict_path is not None:
+        defaults[predict_path] = PREDICT
+    routes, access = client_routes(), exchanges.access
+    paths = None
+    if access is not None:
+        paths = Paths(routes.keys() | defaults.keys(), filter(None, (health_path,)))
+    app.include_router(openapi_router(ApiDocument(app, repository, paths)))
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, partial(on_error, metrics, watch.observers))
     if docs:
-        add_docs(app)
+        add_docs(app, keys=paths is not None)
     if console:
         add_console(app, repository, Series(metrics))
     drain, budget = exchanges.drain, exchanges.budget
@@ -107,15 +129,8 @@ def create_app(
     )
     metrics.watch_pressures(lambda: repository.pressures)
     feedback = FeedbackApi(watch.feedback, workers)
-    forms: dict[str, Form] = {
-        ":predict": PREDICT, "/infer": INFER, HF: HUGGING_FACE, INVOKE: INVOCATIONS,
-    }  # fmt: skip
-    defaults: dict[str, Form] = {"/": HUGGING_FACE, INVOCATIONS_PATH: INVOCATIONS}
-    if predict_path is not None:
-        defaults[predict_path] = PREDICT
-    probes = () if health_path is None else (health_path,)
-    others = {FEEDBACK: feedback.tell}
-    return FastPath(app, exchanges, forms, others, client_routes(), defaults, probes)
+    guard = None if access is None or paths is None else Guard(access, paths)
+    return FastPath(app, exchanges, forms, {FEEDBACK: feedback.tell}, routes, defaults, guard)
 
 
 def _lifespan(
@@ -129,8 +144,11 @@ def _lifespan(
     return lifespan
 
 
-def add_docs(app: FastAPI) -> None:
-    """The API's pages at /docs, from files of an installed package: no network."""
+def add_docs(app: FastAPI, *, keys: bool) -> None:
+    """The API's pages at /docs, from files of an installed package: no network.
+
+    `keys`: the page asks for a key, keeps it in memory, and sends it with each request.
+    """
     app.mount(
         "/docs-static",
         StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"),
@@ -144,6 +162,9 @@ def add_docs(app: FastAPI) -> None:
         swagger_css_url="/docs-static/swagger-ui.css",
         swagger_favicon_url="/docs-static/favicon.png",
     )
+    if keys:
+        text = bytes(page.body).decode().replace(PAGE_BEGINS, PAGE_BEGINS_WITH_KEY, 1)
+        page = HTMLResponse(text)
     page.headers[POLICY] = docs_policy(bytes(page.body).decode())
 
     @reading(app.router, "/docs", include_in_schema=False)

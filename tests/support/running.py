@@ -12,6 +12,7 @@ from typing import Any, cast
 import httpx
 from fastapi import FastAPI
 
+from seatrial_serve.access.access import open_access
 from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.api.fast_path import FastPath
 from seatrial_serve.app import create_app
@@ -85,7 +86,12 @@ async def run_app(
         Metrics(on=settings.metrics, clock=clock),
         Drain(),
     )
-    with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(2) as loads, FairPool(2) as host_stages:
+    with (
+        ThreadPoolExecutor(2) as pool,
+        ThreadPoolExecutor(2) as loads,
+        FairPool(2) as host_stages,
+        open_access(settings.api_keys) as access,
+    ):
         build = Loader(settings, ThreadPlan(runs=2), pool, host_stages, metrics, repository)
         remote = settings.runtime is not None
         lifecycle = ModelLifecycle(
@@ -103,7 +109,7 @@ async def run_app(
         )
         budget, pace = Budget(settings.budget_bytes or 2**30), Pace(settings.request_timeout_s)
         exchanges = Exchanges(
-            repository, pool, drain, budget, tapped, metrics, watch.observers, pace
+            repository, pool, drain, budget, tapped, metrics, watch.observers, pace, access
         )
         app = create_app(
             exchanges,

@@ -82,7 +82,6 @@ class Access:
         self._places = Places(MOST_OF_CLIENT, MOST_WAITING)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="seatrial-keys")
         self._look, self._closing, self._wanted = threading.Event(), False, False
-        self._told: dict[str, int] = {}
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -198,7 +197,7 @@ class Access:
         if caller.over:
             got = "one that was revoked" if key.revoked is not None else "one that has expired"
             raise Refusal("E_KEY", f"key '{key.name}'", got, "another", MEND)
-        record("key_first_used", key=key.id, name=key.name)
+        record("key_first_used", key=caller.client, name=key.name)
         return caller
 
     def _digest(self, value: bytes) -> bytes:
@@ -233,6 +232,7 @@ class Access:
             log.error("keys are as they were: %s", error)
             record("keys_reloaded", result="refused")
             return
+        self.record_uses()
         with self._lock:
             self._state = state
             self._wrong.clear()
@@ -274,11 +274,10 @@ class Access:
     def record_uses(self) -> None:
         """Tell the audit log how often each key was used since it was last told."""
         state = self._state
-        for key, caller in state.keys.values():
-            since = caller.used - self._told.get(key.id, 0)
+        for _, caller in (*state.keys.values(), *state.certificates.values()):
+            since = caller.used_since()
             if since:
-                record("key_used", key=key.id, name=key.name, requests=since)
-            self._told[key.id] = caller.used
+                record("key_used", key=caller.client, name=caller.name, requests=since)
 
 
 def kept(before: Mapping[str, tuple[G, Caller]], name: str, granted: G) -> tuple[G, Caller]:

@@ -42,7 +42,17 @@ class Grant(NamedTuple):
 class Caller:
     """One who asks with a key, a certificate or a token. Use in any thread."""
 
-    __slots__ = ("_rate", "_verdicts", "client", "grants", "name", "per_s", "until_s", "used")
+    __slots__ = (
+        "_rate",
+        "_told",
+        "_verdicts",
+        "client",
+        "grants",
+        "name",
+        "per_s",
+        "until_s",
+        "used",
+    )
 
     def __init__(
         self,
@@ -61,12 +71,17 @@ class Caller:
         self.name, self.grants, self.until_s, self.per_s = name, tuple(grants), until_s, per_s
         self._rate = None if per_s is None else TokenBucket(per_s)
         self._verdicts: dict[tuple[Scope, str | None], bool] = {}
-        self.used = 0
+        self.used = self._told = 0
         """Requests that it was let in with."""
 
     def end(self) -> None:
         """Revoke it: what was kept of it counts no more."""
         self.until_s = 0.0
+
+    def used_since(self) -> int:
+        """Return how often it was used since the last call."""
+        since, self._told = self.used - self._told, self.used
+        return since
 
     @property
     def over(self) -> bool:
@@ -99,11 +114,11 @@ class Caller:
             return
         had = sorted({scope for grant in self.grants for scope in grant.scopes})
         if scope not in had:
-            got, want = f"scopes {', '.join(had)}" if had else "no scope", f"scope {scope}"
+            got = f"one with the scopes {', '.join(had)}" if had else "one without a scope"
+            want = f"one with the scope {scope}"
         else:
             allowed = sorted({each for grant in self.grants for each in grant.models})
-            got = "a model that it is not for"
-            want = f"one of {', '.join(allowed)}"
+            got, want = "a model that it is not for", f"one of {', '.join(allowed)}"
         mend = "ask whoever runs this server for another key"
         raise Refusal("E_SCOPE", f"key '{self.name}'", got, want, mend)
 

@@ -7,7 +7,7 @@ nobody without a key learns which paths there are.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ OPEN = Needed(None)
 class Paths:
     """The scopes of a server's paths."""
 
-    def __init__(self, asked: Collection[str], probes: Collection[str] = ()) -> None:
+    def __init__(self, asked: Iterable[str], probes: Iterable[str] = ()) -> None:
         """`asked`: whole paths that take rows by POST; `probes`: health's, beside `PROBES`."""
         self._asked, self._open = frozenset(asked), frozenset((*PROBES, *PAGES, *probes))
         self.needed = lru_cache(maxsize=1024)(self._needed)

@@ -7,7 +7,7 @@ requests that are small and come as a whole; the others come here.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -89,7 +89,7 @@ class FastPath:
         others: Mapping[str, Answering],
         routes: Mapping[str, Route[Any]],
         defaults: Mapping[str, Form],
-        probes: Collection[str] = (),
+        guard: Guard | None = None,
     ) -> None:
         """Keep the paths to models, by how they end.
 
@@ -97,11 +97,9 @@ class FastPath:
         `others`: how a path ends -> what answers there without a form.
         `routes`: whole paths whose bodies may name a model -> what answers there.
         `defaults`: whole paths to the model of requests that name none -> the form of a POST.
-        `probes`: whole paths that say whether the server is ready, beside V2's.
+        `guard`: lets requests in; None: everybody may ask everything.
         """
-        access = exchanges.access
-        asked = routes.keys() | defaults.keys()
-        self._guard = None if access is None else Guard(access, asked, probes)
+        self._guard = guard
         self._routes = routes
         self._defaults = {path: partial(answer, form) for path, form in defaults.items()}
         self.app, self._exchanges, self.forms = app, exchanges, forms

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.access.access import Access
 from seatrial_serve.access.caller import Caller, Scope
@@ -21,9 +19,9 @@ NAMES = "seatrial.certificate"
 class Guard:
     """Finds out who sends each request, and whether that one may."""
 
-    def __init__(self, access: Access, asked: Collection[str], probes: Collection[str]) -> None:
-        """See `Paths`."""
-        self._access, self._paths = access, Paths(asked, probes)
+    def __init__(self, access: Access, paths: Paths) -> None:
+        """`paths`: what each path needs."""
+        self._access, self._paths = access, paths
 
     async def let_in(self, scope: AsgiScope) -> None:
         """Note in the scope who asks. Raises `Refusal`, or `Unavailable` above a caller's rate."""

@@ -17,6 +17,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
 from seatrial_contracts.predict_request import SIGNATURE
+from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.feedback import Told
 from seatrial_serve.api.openapi_clients import client_parts, operation_name
 from seatrial_serve.api.routing import may_read, reading
@@ -79,6 +80,17 @@ MODEL_REFUSALS = {**REFUSALS, "404": NO_ANSWER, "408": BODY["408"]}
 FAILURE = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
 
 
+KEYS: dict[str, Any] = {
+    "Bearer": {"type": "http", "scheme": "bearer"},
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""The security schemes of a server that asks for keys."""
+KEY_REFUSALS = {
+    "401": "No key, or one that does not count.",
+    "403": "The key is not for this.",
+    "429": "The key's rate is exceeded; see Retry-After.",
+}
+
 Parts = list[bytes]
 """Members of a JSON object, each as `"key":value`."""
 
@@ -121,8 +133,9 @@ class ApiDocument:
     It is written in a thread, once for each state of the repository.
     """
 
-    def __init__(self, app: FastAPI, repository: Repository) -> None:
-        self._app, self._repository = app, repository
+    def __init__(self, app: FastAPI, repository: Repository, paths: Paths | None = None) -> None:
+        """`paths`: what each path needs, where keys are asked for."""
+        self._app, self._repository, self._paths = app, repository, paths
         self._lock = asyncio.Lock()
         self._page: Page | None = None
         self._own: OwnParts | None = None
@@ -161,18 +174,18 @@ class ApiDocument:
         default: ServedModel | None,
     ) -> Page:
         if self._own is None:
-            self._own = own_parts(self._app)
+            self._own = own_parts(self._app, self._paths)
         paths, schemas = list(self._own.paths), list(self._own.schemas)
         for model, is_served in models:
             parts = self._of_models.get(model)
             if parts is None:
-                parts = self._of_models[model] = model_parts(model)
+                parts = self._of_models[model] = model_parts(model, self._paths)
             paths += parts.whole + parts.version if is_served else parts.version
             schemas += parts.schemas
         served = [model for model, is_served in models if is_served]
         told = MODEL_REFUSALS | {"404": UNKNOWN}
         clients = client_parts(served, default, told, refusals(MODEL_REFUSALS))
-        paths += members(clients.paths)
+        paths += members(with_keys(clients.paths, self._paths))
         schemas += members(clients.schemas)
         body = b"".join([
             b"{", b",".join(self._own.head), b',"paths":{', b",".join(paths), b'},"components":{',
@@ -205,7 +218,20 @@ def openapi_router(document: ApiDocument) -> APIRouter:
     return router
 
 
-def own_parts(app: FastAPI) -> OwnParts:
+def with_keys(operations: dict[str, Any], needed: Paths | None) -> dict[str, Any]:
+    """Describe what is said where keys are asked for: path -> method -> operation."""
+    if needed is None:
+        return operations
+    for path, methods in operations.items():
+        for method, operation in methods.items():
+            if needed.needed(method.upper(), path).scope is None:
+                operation["security"] = []
+            else:
+                operation["responses"] |= refusals(KEY_REFUSALS)
+    return operations
+
+
+def own_parts(app: FastAPI, needed: Paths | None) -> OwnParts:
     """The framework's routes, and what models' operations refer to."""
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
@@ -215,11 +241,15 @@ def own_parts(app: FastAPI) -> OwnParts:
     components["parameters"] = {"Partial": PARTIAL}
     components["responses"] = {
         refusal_name(status): {"description": text, "content": FAILURE}
-        for status, text in MODEL_REFUSALS.items()
+        for status, text in (MODEL_REFUSALS | (KEY_REFUSALS if needed is not None else {})).items()
     }
+    if needed is not None:
+        components["securitySchemes"] = KEYS
+        document["security"] = [{name: []} for name in KEYS]
     for path, operations in paths.items():
         for method, operation in operations.items():
             describe_failures(operation, of_a_model="{model}" in path, with_body=method == "post")
+    paths = with_keys(paths, needed)
     return OwnParts(members(document), members(paths), members(schemas), members(components))
 
 
@@ -235,13 +265,14 @@ def refusals(statuses: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def model_parts(model: ServedModel) -> ModelParts:
+def model_parts(model: ServedModel, needed: Paths | None) -> ModelParts:
     """What a model adds to the document."""
     schemas: dict[str, Any] = {}
     whole = f"/v1/models/{model.name}"
-    by_name = members(model_operations(model, whole, schemas))
-    by_version = members(
-        model_operations(model, f"{whole}/versions/{model.bundle.version}", schemas)
+    version = f"{whole}/versions/{model.bundle.version}"
+    by_name, by_version = (
+        members(with_keys(model_operations(model, stem, schemas), needed))
+        for stem in (whole, version)
     )
     return ModelParts(by_name, by_version, members(schemas))
 

@@ -1,5 +1,7 @@
 /** The server's own API, as its clients use it: relative to this page, so that it works behind any prefix. */
 
+import { credentials } from "./key.js";
+
 const FIELD = /^(input|option) '([^']+)'(?:, row \d+)?: (.*)$/s;
 
 /** What the server, or this page, would not take: its code, and the input or option that it names, where it names one. */
@@ -18,7 +20,7 @@ export class Refused extends Error {
 
 /** The JSON of a GET or, with a body, of a POST. Throws `Refused`. */
 export async function ask(path, options = {}) {
-  const reply = await fetch(path, options).catch(() => {
+  const reply = await fetch(path, { ...options, headers: { ...options.headers, ...credentials() } }).catch(() => {
     throw new Refused("The server cannot be reached.");
   });
   const said = await reply.json().catch(() => {

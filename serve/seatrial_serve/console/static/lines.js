@@ -1,6 +1,7 @@
 /** The same question from elsewhere: lines to copy for curl, Python and tritonclient. */
 
 import { Refused, ask, pathOf } from "./api.js";
+import { isAsked } from "./key.js";
 import { make, source } from "./dom.js";
 import { objectOf, onlyFile, parametersOf, typeOf } from "./request.js";
 import { fieldsOf, isMoment, numbered, packedOf } from "./tensors.js";
@@ -68,14 +69,15 @@ const string = (text) => JSON.stringify(text);
 
 export function curl(url, values, chosen) {
   const file = onlyFile(values, chosen);
-  if (file) return `curl -s ${shell(url)} -H 'Content-Type: ${typeOf(file)}' --data-binary ${shell(`@${file.name}`)}`;
+  const asked = isAsked() ? ` -H "Authorization: Bearer $SEATRIAL_KEY"` : "";
+  if (file) return `curl -s ${shell(url)}${asked} -H 'Content-Type: ${typeOf(file)}' --data-binary ${shell(`@${file.name}`)}`;
   const parts = ['{"instances": [{'];
   for (const [name, { json, file }] of values) {
     parts[parts.length - 1] += `${parts.length > 1 || !parts[0].endsWith("{") ? ", " : ""}${string(name)}: ${json ?? '"'}`;
     if (file) parts.push(file, '"');
   }
   parts[parts.length - 1] += `}]${parametersOf(chosen)}}`;
-  const send = `curl -s ${shell(url)} -H 'Content-Type: application/json'`;
+  const send = `curl -s ${shell(url)}${asked} -H 'Content-Type: application/json'`;
   if (parts.length === 1) return `${send} -d ${shell(parts[0])}`;
   const written = parts.map((part) => (part instanceof File ? `base64 -w0 < ${shell(part.name)}` : `printf %s ${shell(part)}`));
   return `{ ${written.join("; ")}; } |\n  ${send} --data-binary @-`;
@@ -87,6 +89,9 @@ function literal(json) {
   return json.replace(/"(?:[^"\\]|\\.)*"|true|false|null/g, (token) => words[token] ?? token);
 }
 
+/** The key as an item of a Python dict, read from the environment: nobody copies it into a file. */
+const KEY = `"Authorization": f"Bearer {os.environ['SEATRIAL_KEY']}"`;
+
 const read = (file) => `Path(${string(file.name)}).read_bytes()`;
 
 export function python(url, values, chosen) {
@@ -97,12 +102,13 @@ export function python(url, values, chosen) {
   const type = alone ? typeOf(alone) : "application/json";
   return [
     "import json",
+    ...(isAsked() ? ["import os"] : []),
     ...(files && !alone ? ["from base64 import b64encode"] : []),
     ...(files ? ["from pathlib import Path"] : []),
     "from urllib.request import Request, urlopen",
     "",
     ...(alone ? [`body = ${read(alone)}`] : ["row = {", ...row, "}", `body = json.dumps({"instances": [row]${parameters}}).encode()`]),
-    `request = Request(${string(url)}, body, {"Content-Type": ${string(type)}})`,
+    `request = Request(${string(url)}, body, {"Content-Type": ${string(type)}${isAsked() ? `, ${KEY}` : ""}})`,
     'print(json.load(urlopen(request))["predictions"][0])',
   ].join("\n");
 }
@@ -116,10 +122,11 @@ export function triton(name, asked, fields, chosen, inputs, outputs) {
   const local = row.some((line) => line.includes("ZoneInfo("));
   const narrow = inputs.some(({ datatype }) => datatype === "BF16");
   return [
+    ...(isAsked() ? ["import os"] : []),
     ...(local ? ["from datetime import datetime"] : []),
     ...(files ? ["from pathlib import Path"] : []),
     ...(local ? ["from zoneinfo import ZoneInfo"] : []),
-    ...(local || files ? [""] : []),
+    ...(local || files || isAsked() ? [""] : []),
     ...(narrow ? ["import ml_dtypes"] : []),
     "import numpy as np",
     "import tritonclient.http as triton",
@@ -130,7 +137,7 @@ export function triton(name, asked, fields, chosen, inputs, outputs) {
     "inputs = [triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)) for name, value in row.items()]",
     "for tensor, value in zip(inputs, row.values()):",
     "    tensor.set_data_from_numpy(value)",
-    `answer = client.infer(${string(name)}, inputs${asked ? `, model_version=${string(asked)}` : ""}${chosen.size ? `, parameters=${literal(objectOf(chosen))}` : ""})`,
+    `answer = client.infer(${string(name)}, inputs${asked ? `, model_version=${string(asked)}` : ""}${chosen.size ? `, parameters=${literal(objectOf(chosen))}` : ""}${isAsked() ? `, headers={${KEY}}` : ""})`,
     ...outputs.map((output) => `print(${string(output.name)}, answer.as_numpy(${string(output.name)}))`),
   ].join("\n");
 }

@@ -2,6 +2,7 @@
 
 import { ask, pathOf } from "./api.js";
 import { make } from "./dom.js";
+import { keyForm } from "./key.js";
 import { ModelPage } from "./model.js";
 import { listModels, sayHealth } from "./models.js";
 
@@ -23,7 +24,8 @@ async function refresh() {
   try {
     ({ models } = await ask("v1/models"));
   } catch (refused) {
-    sayHealth(refused.message, false);
+    if (refused.code === "E_KEY" || refused.code === "E_SCOPE") askForKey(refused);
+    else sayHealth(refused.message, false);
     return;
   }
   const { model, state, asked } = chosen(models);
@@ -36,6 +38,20 @@ async function refresh() {
   main.replaceChildren();
   if (!model) main.append(make("p", { class: "card" }, "This server holds no model."));
   else await open(model, state, asked);
+}
+
+/** Show the form for a key, once for each reason: whoever types goes on typing. */
+function askForKey(refused) {
+  sayHealth("A key is needed", false);
+  if (shown === refused.message) return;
+  shown = refused.message;
+  page?.close();
+  page = undefined;
+  document.querySelector("#models").replaceChildren();
+  main.replaceChildren(keyForm(refused.message, () => {
+    shown = undefined;
+    refreshSoon();
+  }));
 }
 
 async function open(model, state, asked) {
