@@ -21,10 +21,16 @@ SHOWN_CHARS = 200
 class HttpClient:
     """Requests below one base URL, over connections that are kept."""
 
-    def __init__(self, url: str) -> None:
-        """Raises `DeclarationError` where it is no URL."""
+    def __init__(self, url: str, key: str | None = None) -> None:
+        """`key`: the server's, where it asks for one.
+
+        Raises `DeclarationError` where `url` is no URL.
+        """
+        headers = bearer(key)
         try:
-            self._client = httpx.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S)
+            self._client = httpx.Client(
+                base_url=url.rstrip("/"), timeout=TIMEOUT_S, headers=headers
+            )
         except httpx.InvalidURL:
             raise DeclarationError(
                 "server", f"'{url[:SHOWN_CHARS]}'", "a URL: http://host:port"
@@ -51,6 +57,11 @@ class HttpClient:
     def close(self) -> None:
         """Let go of the connections."""
         self._client.close()
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The header that names a key."""
+    return {} if key is None else {"authorization": f"Bearer {key}"}
 
 
 def object_of(reply: httpx.Response) -> dict[str, Any]:

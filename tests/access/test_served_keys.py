@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -30,7 +32,7 @@ from seatrial_serve.access.keys_file import revoke_keys
 from seatrial_serve.api.v2_grpc import NEEDED, InferenceService
 
 pytestmark = pytest.mark.slow
-ROW = {"island": "Biscoe", "bill_length_mm": 45.2, "bill_depth_mm": 15.8,
+ROW = {"island": "Biscoe", "year": 2008, "bill_length_mm": 45.2, "bill_depth_mm": 15.8,
        "flipper_length_mm": 215.0, "body_mass_g": 5300.0, "sex": "male"}  # fmt: skip
 PATH = "/v1/models/penguins:predict"
 LATE_S = 1.0
@@ -175,17 +177,6 @@ def test_every_call_over_grpc_asks_for_its_scope(keyed: Keyed) -> None:
         assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def inputs(kind: Any) -> list[Any]:
-    """A row as tritonclient's tensors."""
-    made = []
-    for name, value in ROW.items():
-        text = isinstance(value, str)
-        tensor = kind(name, [1, 1], "BYTES" if text else "FP64")
-        tensor.set_data_from_numpy(np.array([[value]], np.object_ if text else np.float64))
-        made.append(tensor)
-    return made
-
-
 def test_triton_s_clients_send_a_key(keyed: Keyed) -> None:
     key = keyed.keys["infer"]
     over_http = tritonclient.http.InferenceServerClient(keyed.place)
@@ -285,3 +276,27 @@ def test_requests_above_a_key_s_rate_are_refused(keyed: Keyed) -> None:
     assert (429, "E_RATE") in said
     assert set(said) <= {(200, ""), (429, "E_RATE")}
     assert keyed.ask(body={"instances": [ROW]}, key=keyed.keys["infer"]) == (200, "")
+
+
+def test_our_own_clients_take_a_key_from_a_file(
+    keyed: Keyed, tmp_path: Path, examples: Path
+) -> None:
+    key_file, bundle = tmp_path / "key", str(examples / "penguins" / "1.0.0")
+    key_file.write_text(f"{key_of(keyed.file, 'ours', 'infer', 'read')}\n")
+    url, given = keyed.server.url, ["--key-file", str(key_file)]
+    until(lambda: keyed.ask("/v1/models", key_file.read_text().strip())[0] == 200)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "seatrial", *words], cwd=tmp_path, text=True,
+            capture_output=True, timeout=240, check=False,
+        )  # fmt: skip
+
+    without = run("predict", url, "--model", "penguins")
+    assert without.returncode == 1
+    assert "got no key" in without.stderr
+    assert run("predict", url, "--model", "penguins", *given).returncode == 0
+    tried = run("parity", bundle, "--url", url, "--grpc", keyed.server.grpc, *given)
+    assert tried.returncode == 0, tried.stdout + tried.stderr
+    for runner in ("http v1", "v2 binary", "grpc"):
+        assert runner in tried.stdout

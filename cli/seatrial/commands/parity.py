@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from seatrial.key_file import read_key
+
 if TYPE_CHECKING:
     from seatrial_contracts.receipt import Receipt
     from seatrial_parity.fuzz import Disagreement
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
 @click.option("--container", metavar="URL", help="Try our server in a container too.")
 @click.option("--ray", metavar="URL", help="Try our replicas behind Ray Serve too.")
 @click.option("--ray-grpc", metavar="HOST:PORT", help="Try Ray Serve's gRPC too.")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file whose first line is the key that the server asks for.",
+)
 @click.option(
     "--trust-torchscript",
     is_flag=True,
@@ -107,6 +114,7 @@ def command(
     within_s: float,
     keep: Path | None,
     as_json: bool,
+    key_file: Path | None,
     trust_torchscript: bool,
     **servers: str | None,
 ) -> None:
@@ -131,7 +139,8 @@ def command(
         from seatrial_export.load_pipeline import load_pipeline
 
         pipeline = load_pipeline(target)
-    asked = TrialRequest(bundle, pipeline, trust_torchscript=trust_torchscript, **servers)
+    key = read_key(key_file)
+    asked = TrialRequest(bundle, pipeline, key=key, trust_torchscript=trust_torchscript, **servers)
     out = out or Path("reports") / f"{bundle.name}-{bundle.version}"
     if rows is not None:
         found = fuzz(asked, only, rows, seed, within_s)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seatrial.key_file import read_key
 from seatrial.row_argument import read_rows
 from seatrial_contracts.errors import Refusal
 
@@ -28,10 +29,20 @@ if TYPE_CHECKING:
     help="A file to ask about (an image, a sound), for models with one such input.",
 )
 @click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file whose first line is the key that a server asks for.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print one line of JSON instead of indented text."
 )
 def command(
-    target: str, rows: str | None, model: str | None, file: Path | None, as_json: bool
+    target: str,
+    rows: str | None,
+    model: str | None,
+    file: Path | None,
+    key_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Ask for predictions.
 
@@ -49,7 +60,7 @@ def command(
     given = None if rows is None else read_rows(rows)
     data = file.read_bytes() if file else None
     predictions = (
-        ask_server(target, str(model), given, data)
+        ask_server(target, str(model), given, data, read_key(key_file))
         if remote
         else ask_bundle(Path(target), given, data)
     )
@@ -80,7 +91,9 @@ def ask_bundle(path: Path, rows: list[Any] | None, data: bytes | None) -> list[A
     return predictions
 
 
-def ask_server(url: str, model: str, rows: list[Any] | None, data: bytes | None) -> list[Any]:
+def ask_server(
+    url: str, model: str, rows: list[Any] | None, data: bytes | None, key: str | None
+) -> list[Any]:
     """Get predictions from a server.
 
     Raises `Refusal` with the server's own text, and `Unavailable` where the reply cannot be read.
@@ -93,7 +106,7 @@ def ask_server(url: str, model: str, rows: list[Any] | None, data: bytes | None)
         if error.name != "httpx":
             raise
         raise MissingExtra("asking a server", "parity") from error
-    client, path = HttpClient(url), f"/v1/models/{model}"
+    client, path = HttpClient(url, key), f"/v1/models/{model}"
     if data is not None:
         reply = client.post(f"{path}:predict", data, {"Content-Type": "application/octet-stream"})
     else:

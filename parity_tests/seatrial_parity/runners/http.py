@@ -20,7 +20,7 @@ NAME = "http v1"
 def runners(asked: TrialRequest) -> Iterator[HttpRunner]:
     """One, where there is a server."""
     if asked.url is not None:
-        yield HttpRunner(asked.bundle, asked.url)
+        yield HttpRunner(asked.bundle, asked.url, asked.key)
 
 
 class HttpRunner:
@@ -29,9 +29,9 @@ class HttpRunner:
     name, variant, provider = NAME, "served", None
     client_terms = True
 
-    def __init__(self, bundle: Bundle, url: str) -> None:
+    def __init__(self, bundle: Bundle, url: str, key: str | None = None) -> None:
         self._bundle, self._contract = bundle, bundle.contract
-        self._client = HttpClient(url)
+        self._client = HttpClient(url, key)
         self._path = f"/v1/models/{bundle.name}/versions/{bundle.version}"
 
     def __enter__(self) -> Self:

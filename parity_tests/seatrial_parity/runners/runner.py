@@ -36,6 +36,8 @@ class TrialRequest:
     ray: str | None = None
     """Ray Serve with our replicas, http://host:port."""
     ray_grpc: str | None = None
+    key: str | None = None
+    """What our servers ask for."""
     trust_torchscript: bool = False
     """May TorchScript graphs of the bundle run here? Each is a program."""
 

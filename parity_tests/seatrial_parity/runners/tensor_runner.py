@@ -12,7 +12,14 @@ import numpy as np
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_contracts.kinds.kind import Array
-from seatrial_parity.http_client import TIMEOUT_S, HttpClient, error_of, object_of, odd_answer
+from seatrial_parity.http_client import (
+    TIMEOUT_S,
+    HttpClient,
+    bearer,
+    error_of,
+    object_of,
+    odd_answer,
+)
 from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
 from seatrial_parity.runners.tensors import (
     Tensors,
@@ -158,10 +165,10 @@ class BinaryRunner(TensorRunner):
     error.
     """
 
-    def __init__(self, bundle: Bundle, url: str, version: str) -> None:
+    def __init__(self, bundle: Bundle, url: str, version: str, key: str | None = None) -> None:
         super().__init__(bundle)
         self.version = version
-        self.client = HttpClient(url)
+        self.client = HttpClient(url, key)
         self.path = f"/v2/models/{bundle.name}/versions/{version}"
 
     def get(self, path: str) -> dict[str, Any]:
@@ -210,12 +217,12 @@ class BinaryRunner(TensorRunner):
 class GrpcRunner(TensorRunner):
     """tritonclient over gRPC."""
 
-    def __init__(self, bundle: Bundle, address: str, version: str) -> None:
+    def __init__(self, bundle: Bundle, address: str, version: str, key: str | None = None) -> None:
         from tritonclient import grpc as kit
 
         super().__init__(bundle)
         self.kit, self.version = kit, version
-        self.client = kit.InferenceServerClient(address)
+        self.client, self.headers = kit.InferenceServerClient(address), bearer(key)
 
     def ask(self, tensors: Tensors) -> dict[str, Array]:
         """See `TensorRunner.ask`."""
@@ -228,6 +235,7 @@ class GrpcRunner(TensorRunner):
                 triton_inputs(self.kit, tensors),
                 model_version=self.version,
                 client_timeout=TIMEOUT_S,
+                headers=self.headers,
                 parameters=dict(self.options) or None,
             )
         except InferenceServerException as error:

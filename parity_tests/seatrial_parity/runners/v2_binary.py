@@ -13,7 +13,7 @@ NAME = "v2 binary"
 def runners(asked: TrialRequest) -> Iterator[V2BinaryRunner]:
     """One, where there is a server."""
     if asked.url is not None:
-        yield V2BinaryRunner(asked.bundle, asked.url, asked.bundle.version)
+        yield V2BinaryRunner(asked.bundle, asked.url, asked.bundle.version, asked.key)
 
 
 class V2BinaryRunner(BinaryRunner):

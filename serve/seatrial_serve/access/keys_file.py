@@ -269,7 +269,7 @@ def replace(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
-    except BaseException:
+    except BaseException:  # whatever ends it, no half file is left
         Path(name).unlink(missing_ok=True)
         raise
 
