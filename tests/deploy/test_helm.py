@@ -69,8 +69,13 @@ def alike(found: list[dict[str, Any]]) -> dict[str, str]:
         (["gpu=true"], "overlays/gpu", None),
         (["scaler=none", "imageVolume=false", "prometheus=false"], "base", None),
         (["scaler=hpa", "imageVolume=false", "prometheus=false", "gpu=true"], "", ("hpa", "gpu")),
+        (
+            ["scaler=none", "imageVolume=false", "keys=true", "gpu=true"],
+            "",
+            ("prometheus", "gpu", "keys"),
+        ),
     ],
-    ids=["cpu", "gpu", "base", "hpa on a card"],
+    ids=["cpu", "gpu", "base", "hpa on a card", "keys"],
 )
 def test_the_chart_is_the_kit(
     words: list[str], folder: str, components: tuple[str, ...] | None, kit: Path

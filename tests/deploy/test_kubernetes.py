@@ -79,9 +79,10 @@ def test_kubectl_renders_the_base_the_overlays_and_components_alone_and_together
         assert {each["kind"] for each in found} == base | more
         assert {each["metadata"]["namespace"] for each in found} == {"models"}
     names = [path.name for path in (kit / "components").iterdir()]
-    assert sorted(names) == ["gpu", "hpa", "image-volume", "keda", "prometheus"]
+    assert sorted(names) == ["gpu", "hpa", "image-volume", "keda", "keys", "prometheus"]
     for scaler in ("hpa", "keda"):  # either scales
-        assert rendered(with_components(kit, *({*names} - {"hpa", "keda"}), scaler))
+        others = sorted({*names} - {"hpa", "keda", "keys"})
+        assert rendered(with_components(kit, *others, scaler, "keys"))
     for name in names:
         assert rendered(with_components(kit, name))
 
@@ -140,6 +141,20 @@ def test_an_image_volume_takes_the_place_of_the_pull_and_of_every_way_out(kit: P
         rules = of_kind(found, "NetworkPolicy")["spec"].get("egress") or []
         assert [[port["port"] for port in rule["ports"]] for rule in rules] == egress[name]
         assert "Egress" in of_kind(found, "NetworkPolicy")["spec"]["policyTypes"]
+
+
+def test_keys_are_mounted_and_prometheus_has_one_of_its_own(kit: Path) -> None:
+    found = rendered(with_components(kit, "image-volume", "prometheus", "keys"))
+    file = variables(container(found))["SEATRIAL_API_KEYS"]
+    (mount,) = (each for each in container(found)["volumeMounts"] if each["name"] == "keys")
+    assert file.startswith(f"{mount['mountPath']}/")
+    volumes = of_kind(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    (secret,) = (each["secret"] for each in volumes if each["name"] == "keys")
+    assert secret["items"] == [{"key": "keys.toml", "path": Path(file).name}]
+    (endpoint,) = of_kind(found, "ServiceMonitor")["spec"]["endpoints"]
+    named = {"name": secret["secretName"], "key": "scrape"}
+    assert endpoint["authorization"] == {"credentials": named}
+    assert "SEATRIAL_API_KEYS" not in variables(container(rendered(kit / "overlays/cpu")))
 
 
 def test_whoever_scales_says_how_many_replicas_there_are(kit: Path) -> None:

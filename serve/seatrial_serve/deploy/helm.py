@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 from seatrial_contracts.canonical import readable_json
@@ -24,14 +25,15 @@ VALUES = {
 }
 MERGED_BY = {"containers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath"}
 """Lists that a strategic merge patch merges, and by what; it replaces all others."""
-PROMETHEUS = ".Values.prometheus"
+PROMETHEUS, KEYS = ".Values.prometheus", ".Values.keys"
+SCRAPED_WITH = {"authorization": {"credentials": {"name": "keys", "key": "scrape"}}}
 SCHEMA = {
     "$schema": "http://json-schema.org/draft-07/schema#",
     "type": "object",
     "additionalProperties": False,
     "required": [
         "image", "minReplicas", "maxReplicas", "monitoringNamespace", "imageVolume", "gpu",
-        "scaler", "prometheus",
+        "scaler", "prometheus", "keys",
     ],
     "properties": {
         "global": {"type": "object"},
@@ -51,6 +53,7 @@ SCHEMA = {
         "gpu": {"type": "boolean"},
         "scaler": {"enum": ["keda", "hpa", "none"]},
         "prometheus": {"type": "boolean"},
+        "keys": {"type": "boolean"},
     },
 }  # fmt: skip
 """What `helm` takes as values; it adds `global` itself."""
@@ -66,28 +69,26 @@ def chart_files(
         (found,) = kit[f"{path}.yaml"].objects
         return found
 
-    card, volume = ".Values.gpu", ".Values.imageVolume"
-    pod = the("base/deployment")
-    mounted = changed(pod, the("components/image-volume/deployment"))
-    on_card = the("components/gpu/deployment")
+    volume = ".Values.imageVolume"
+    changes = {
+        volume: the("components/image-volume/deployment"),
+        ".Values.gpu": the("components/gpu/deployment"),
+        KEYS: the("components/keys/deployment"),
+    }
+    monitor = the("components/prometheus/servicemonitor")
     closed = changed(the("base/networkpolicy"), the("components/image-volume/networkpolicy"))
     scaler = '(eq .Values.scaler "{}")'
     templates = {
         "serviceaccount": text(the("base/serviceaccount")),
         "service": text(the("base/service")),
         "pdb": text(the("base/pdb")),
-        "deployment": choice(
-            {
-                f"and {volume} {card}": changed(mounted, on_card),
-                volume: mounted,
-                card: changed(pod, on_card),
-                "": pod,
-            }
-        ),
+        "deployment": choice(all_changed(the("base/deployment"), changes)),
         "networkpolicy": choice({volume: closed, "": the("base/networkpolicy")}),
         "scaledobject": choice({scaler.format("keda"): the("components/keda/scaledobject")}),
         "hpa": choice({scaler.format("hpa"): the("components/hpa/hpa")}),
-        "servicemonitor": choice({PROMETHEUS: the("components/prometheus/servicemonitor")}),
+        "servicemonitor": choice(
+            {f"and {PROMETHEUS} {KEYS}": scraped_with_key(monitor), PROMETHEUS: monitor}
+        ),
         "prometheusrule": choice({PROMETHEUS: the("components/prometheus/prometheusrule")}),
     }
     said = {"deployment": kit["base/deployment.yaml"].said}
@@ -116,7 +117,28 @@ def values(placing: Placing) -> dict[str, Any]:
         "gpu": False,
         "scaler": "keda",
         "prometheus": True,
+        "keys": False,
     }
+
+
+def all_changed(
+    whole: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """The object by each choice of conditions that hold: of the most first, of none last."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for count in range(len(changes), -1, -1):
+        for conditions in combinations(changes, count):
+            made = whole
+            for condition in conditions:
+                made = changed(made, changes[condition])
+            found[" ".join(["and", *conditions] if count > 1 else conditions)] = made
+    return found
+
+
+def scraped_with_key(monitor: Mapping[str, Any]) -> dict[str, Any]:
+    """A ServiceMonitor as `components/keys` patches it."""
+    (endpoint,) = monitor["spec"]["endpoints"]
+    return {**monitor, "spec": {**monitor["spec"], "endpoints": [{**endpoint, **SCRAPED_WITH}]}}
 
 
 def text(found: Mapping[str, Any]) -> str:

@@ -37,6 +37,9 @@ from seatrial_serve.stores.layer import MODELS
 SECRET, CREDENTIALS = "registry", "/registry"
 """The Secret with the registry's credentials (type kubernetes.io/dockerconfigjson); its folder."""
 IMAGE_VOLUME = "/bundles"
+KEYS, KEYS_FILE, SCRAPE_KEY = "keys", "keys.toml", "scrape"
+"""The Secret with the server's keys: their file, and the key that Prometheus scrapes with."""
+KEYS_FOLDER = "/etc/seatrial/keys"
 EXTERNAL_METRIC = "seatrial_wait_ratio"
 """What a metrics adapter calls the ratio: `docs/kubernetes.md` has its rule."""
 
@@ -188,6 +191,7 @@ class Kit:
             "hpa": self._scaler("hpa", self._hpa()),
             "keda": self._scaler("scaledobject", self._keda()),
             "prometheus": self._prometheus(),
+            "keys": self._keys(),
         }
 
     def _image_volume(self) -> dict[str, File]:
@@ -246,6 +250,40 @@ class Kit:
         said = "Memory, start and grace of the base were measured on a processor, not on a card."
         return {
             "kustomization.yaml": File((component(patches=[patch("deployment")]),), (said,)),
+            "deployment.yaml": File((self._pod_patch(pod),)),
+        }
+
+    def _keys(self) -> dict[str, File]:
+        """Keys are asked for; Prometheus, where it scrapes, has one of its own."""
+        pod = {
+            "containers": [
+                {
+                    "name": "seatrial",
+                    "env": [variable("api_keys", f"{KEYS_FOLDER}/{KEYS_FILE}")],
+                    "volumeMounts": [{"name": KEYS, "mountPath": KEYS_FOLDER, "readOnly": True}],
+                }
+            ],
+            "volumes": [
+                {
+                    "name": KEYS,
+                    "secret": {
+                        "secretName": KEYS,
+                        "items": [{"key": KEYS_FILE, "path": KEYS_FILE}],
+                    },
+                }
+            ],
+        }
+        scraped = {
+            "target": {"kind": "ServiceMonitor", "name": self._name},
+            "patch": f"- {{op: add, path: /spec/endpoints/0/authorization, "
+            f"value: {{credentials: {{name: {KEYS}, key: {SCRAPE_KEY}}}}}}}",
+        }
+        said = (
+            f"The Secret '{KEYS}' has {KEYS_FILE}, and as '{SCRAPE_KEY}' a key of scope metrics.",
+            "Name this component after 'prometheus'.",
+        )
+        return {
+            "kustomization.yaml": File((component(patches=[patch("deployment"), scraped]),), said),
             "deployment.yaml": File((self._pod_patch(pod),)),
         }
 

@@ -69,7 +69,7 @@ const string = (text) => JSON.stringify(text);
 
 export function curl(url, values, chosen) {
   const file = onlyFile(values, chosen);
-  const asked = isAsked() ? ` -H "Authorization: Bearer $SEATRIAL_KEY"` : "";
+  const asked = isAsked() ? ` -H "Authorization: Bearer $KEY"` : "";
   if (file) return `curl -s ${shell(url)}${asked} -H 'Content-Type: ${typeOf(file)}' --data-binary ${shell(`@${file.name}`)}`;
   const parts = ['{"instances": [{'];
   for (const [name, { json, file }] of values) {
@@ -90,7 +90,7 @@ function literal(json) {
 }
 
 /** The key as an item of a Python dict, read from the environment: nobody copies it into a file. */
-const KEY = `"Authorization": f"Bearer {os.environ['SEATRIAL_KEY']}"`;
+const KEY = `"Authorization": f"Bearer {os.environ['KEY']}"`;
 
 const read = (file) => `Path(${string(file.name)}).read_bytes()`;
 
