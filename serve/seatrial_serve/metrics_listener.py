@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -27,6 +27,9 @@ from seatrial_serve.observers.refused import record_refusal
 from seatrial_serve.observers.request_log import RequestLog
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.settings import Settings
+
+if TYPE_CHECKING:
+    from seatrial_serve.process.certificates import Certificates
 
 PATH = "/metrics"
 MOST_CONNECTIONS = 100
@@ -124,6 +127,18 @@ async def answer(send: Any, status: int, text: Text) -> None:
     await send({"type": "http.response.body", "body": text.body})
 
 
+def over_tls(
+    make: Callable[..., asyncio.Protocol], certificates: Certificates | None
+) -> Callable[..., asyncio.Protocol]:
+    """What makes a connection's protocol, over TLS where there are certificates."""
+    if certificates is None:
+        return make
+    from seatrial_serve.http.tls import Handshakes, TlsConnection
+
+    shakes = Handshakes(MOST_CONNECTIONS)
+    return lambda **options: TlsConnection(partial(make, **options), certificates, shakes)
+
+
 class MetricsListener:
     """MetricsApp on a port of its own.
 
@@ -135,8 +150,12 @@ class MetricsListener:
         registry: CollectorRegistry,
         settings: Settings,
         before: Callable[[], None] = lambda: None,
+        certificates: Certificates | None = None,
     ) -> None:
-        """Raises `DeclarationError` where the port is taken."""
+        """Serve, with `certificates` over TLS.
+
+        Raises `DeclarationError` where the port is taken.
+        """
         sock = listen(settings.host, settings.metrics_port, "--metrics-port")
         self.port: int = sock.getsockname()[1]
         refused = partial(record_refusal, None, (RequestLog(settings.logged_per_s),))
@@ -149,7 +168,7 @@ class MetricsListener:
         config = uvicorn.Config(
             MetricsApp(registry, before),
             loop="uvloop",
-            http=cast("type[asyncio.Protocol]", strict),
+            http=cast("type[asyncio.Protocol]", over_tls(strict, certificates)),
             ws="none",
             lifespan="off",
             access_log=False,

@@ -27,6 +27,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.manifest import NAME
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.containers import CONTAINERS
+from seatrial_serve.process.tls_files import TlsFiles
 
 PREFIX = "SEATRIAL_"
 ALLOWED_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
@@ -140,6 +141,32 @@ class Settings(BaseSettings):
             "Names by which clients reach this server beside localhost, --host and IP addresses: "
             "models, *.svc.cluster.local. Others, which a browser may have been rebound to, "
             "are refused with 421; * allows every name."
+        ),
+    )
+    tls_cert: Path | None = Field(
+        None,
+        description=(
+            "File of the server's certificate in PEM, those of who issued it behind it: HTTP, gRPC "
+            "and metrics are served over TLS 1.2 and 1.3 alone. Read again when it changes, "
+            "and at SIGHUP. By default nothing is encrypted."
+        ),
+    )
+    tls_key: Path | None = Field(
+        None,
+        description="File of the certificate's key in PEM, without a password, with --tls-cert.",
+    )
+    tls_client_ca: Path | None = Field(
+        None,
+        description=(
+            "File of authorities in PEM: clients show a certificate of one of them, on every port. "
+            "By default clients need none."
+        ),
+    )
+    tls_clients: Literal["required", "optional"] = Field(
+        "required",
+        description=(
+            "With --tls-client-ca: turn clients without a certificate away, or let them in over "
+            "HTTP, as probes need it. gRPC requires one either way."
         ),
     )
     http_port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
@@ -564,6 +591,20 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def tls(self) -> TlsFiles | None:
+        """The files of TLS; None where nothing is encrypted."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return TlsFiles(
+            self.tls_cert, self.tls_key, self.tls_client_ca, self.tls_clients == "required"
+        )
+
+    @property
+    def scheme(self) -> str:
+        """How URLs of this server begin."""
+        return "http" if self.tls is None else "https"
+
+    @property
     def own_hosts(self) -> tuple[str, ...]:
         """The names that a request's Host may have, beside `localhost`."""
         return (*self.allowed_hosts, self.host.lower())
@@ -625,6 +666,16 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
     if settings.max_wait_s >= settings.request_timeout_s:
         got = f"{settings.max_wait_s:g} s of {settings.request_timeout_s:g} s"
         yield ("max_wait_s", "request_timeout_s"), got, "a wait that is shorter than the timeout"
+    for name, other, mend in (
+        ("tls_cert", "tls_key", "its key as well: --tls-key FILE"),
+        ("tls_key", "tls_cert", "its certificate as well: --tls-cert FILE"),
+        ("tls_client_ca", "tls_cert", "the server's own certificate as well: --tls-cert FILE"),
+    ):
+        if getattr(settings, name) and not getattr(settings, other):
+            yield (name, other), "the first alone", mend
+    if settings.tls_clients == "optional" and not settings.tls_client_ca:
+        want = "authorities as well: --tls-client-ca FILE"
+        yield ("tls_clients", "tls_client_ca"), "the first alone", want
     if settings.keep_failures_key and settings.keep_failures_plain:
         yield ("keep_failures_key", "keep_failures_plain"), "both", "one of them"
     for name in ("keep_failures_key", "keep_failures_plain"):

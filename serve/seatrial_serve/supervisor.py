@@ -18,6 +18,7 @@ import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
@@ -29,6 +30,9 @@ from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.reloads import Reloads, hold_reloads
 from seatrial_serve.process.resources import plan_bytes, usable_cores
 from seatrial_serve.settings import Settings
+
+if TYPE_CHECKING:
+    from seatrial_serve.process.certificates import Certificates
 
 log = logging.getLogger("seatrial.workers")
 STEADY_S = 60.0
@@ -66,7 +70,12 @@ class Supervisor:
             registry = CollectorRegistry()
             WorkersCollector(registry, path=folder)
             self._families = SupervisorFamilies(registry)
-            scraped = MetricsListener(registry, settings) if settings.metrics else None
+            certificates = self._certificates = open_certificates(settings)
+            scraped = (
+                MetricsListener(registry, settings, certificates=certificates)
+                if settings.metrics
+                else None
+            )
             reserved = (
                 reserve(settings.host, settings.grpc_port, "--grpc-port") if settings.grpc else None
             )
@@ -77,6 +86,8 @@ class Supervisor:
                     reserved.close()
                 if scraped is not None:
                     scraped.close()
+                if certificates is not None:
+                    certificates.close()
 
     def _supervise(
         self,
@@ -87,10 +98,11 @@ class Supervisor:
     ) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        reloads.follow(lambda: self._pass_on(signal.SIGHUP))
+        reloads.follow(self._reload)
         place = "{}:{}".format(*http.getsockname()[:2])
         metrics = f", metrics on port {scraped.port}" if scraped else ""
-        log.info("%d workers at http://%s%s", self._settings.workers, place, metrics)
+        scheme = self._settings.scheme
+        log.info("%d workers at %s://%s%s", self._settings.workers, scheme, place, metrics)
         port = grpc.getsockname()[1] if grpc is not None else 0
         with ThreadPoolExecutor(self._settings.workers + 1, initializer=hold_reloads) as pool:
             pool.submit(self._close_when_stopping, http)
@@ -118,6 +130,11 @@ class Supervisor:
         self._stopping.wait()
         with self._lock:  # no worker is being started on it, and none will be
             http.close()
+
+    def _reload(self) -> None:
+        self._pass_on(signal.SIGHUP)
+        if self._certificates is not None:
+            self._certificates.ask()
 
     def _pass_on(self, number: int) -> None:
         for process in list(self._alive.values()):
@@ -204,6 +221,17 @@ class Supervisor:
             release(process)
             raise
         return process
+
+
+def open_certificates(settings: Settings) -> Certificates | None:
+    """The certificates of the metrics' port, followed. Raises `DeclarationError`."""
+    if settings.tls is None:
+        return None
+    from seatrial_serve.process.certificates import Certificates
+
+    certificates = Certificates(settings.tls)
+    certificates.start()
+    return certificates
 
 
 def release(process: subprocess.Popen[bytes]) -> None:

@@ -18,7 +18,7 @@ from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.repository import open_repository
 from seatrial_serve.process.log import LogSink, start_log
 from seatrial_serve.process.reloads import Reloads
-from seatrial_serve.server import run_server
+from seatrial_serve.server import open_certificates, run_server
 from seatrial_serve.settings import Settings
 
 log = logging.getLogger("seatrial.worker")
@@ -51,8 +51,16 @@ def run(
     repository = open_repository(settings)
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.families.log_dropped.inc
+    certificates = open_certificates(settings, metrics)
     run_server(
-        settings, repository, listening, metrics, reloads, joining=joining, settled=say_settled
+        settings,
+        repository,
+        listening,
+        metrics,
+        reloads,
+        certificates,
+        joining=joining,
+        settled=say_settled,
     )
 
 

@@ -10,6 +10,7 @@ no headers.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Mapping
 from heapq import nsmallest
@@ -38,6 +39,9 @@ from seatrial_serve.http.headers import new_request_id
 from seatrial_serve.http.hosts import AllowedHosts
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.process.budget import Places
+from seatrial_serve.process.token_bucket import TokenBucket
+
+log = logging.getLogger("seatrial.edge")
 
 HEADER_S = 10.0
 """From the connection, or from a request's first byte, to the end of its headers."""
@@ -49,6 +53,12 @@ LINGER_S, LINGER_BYTES = 10.0, 64 * 2**20
 To close the connection while its client still sends would reset it, and the client would lose the
 answer (RFC 9112, 9.6).
 """
+PEER_NAMES = "seatrial.peer_names"
+"""What a transport's `get_extra_info` calls the names of a client's verified certificate."""
+TLS_LINES = TokenBucket(1.0)
+"""When a line may say that TLS came to a port without."""
+CLIENT_HELLO = b"\x16\x03"
+"""How TLS begins (RFC 8446, 5.1)."""
 RESOLUTION_S = 0.002
 """Of the event loop's clock and timers."""
 MAX_HEADERS, MAX_HEADER_BYTES, MAX_URL_BYTES = 100, 32 * 1024, 8 * 1024
@@ -108,6 +118,8 @@ class StrictProtocol(HttpToolsProtocol):
         self._refused_id = ""
         self.address: str | None = None
         """The client's."""
+        self.peer_names: tuple[str, ...] = ()
+        """Those of the client's verified certificate: `process.certificates.peer_names`."""
         self._direct = direct
         self._asked: DirectRequest | None = None
         """The direct request on its way, or on its way here."""
@@ -122,6 +134,7 @@ class StrictProtocol(HttpToolsProtocol):
         """Await the first request, but not for ever."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else None
+        self.peer_names = transport.get_extra_info(PEER_NAMES) or ()
         self._socket = transport
         self.transport = ClosingTransport(transport, self)  # type: ignore[assignment]
         if len(self.connections) > self._most:
@@ -196,6 +209,10 @@ class StrictProtocol(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError:
+            if fresh and data.startswith(CLIENT_HELLO):
+                self._refused = Refusal("E_HTTP", "request", "TLS", "plain HTTP, http://")
+                if TLS_LINES.take():
+                    log.warning("%s came with TLS: see --tls-cert", self.address or "a client")
             self._end_refused()
             self._ask_direct(None)
             return
