@@ -55,6 +55,7 @@ class Supervisor:
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._alive: dict[int, subprocess.Popen[bytes]] = {}
         self._settled = [threading.Event() for _ in range(settings.workers)]
+        self._certificates: Certificates | None = None
 
     def run(self, reloads: Reloads) -> None:
         """Run until SIGTERM or SIGINT, and until every worker has drained.
@@ -87,6 +88,7 @@ class Supervisor:
                 if scraped is not None:
                     scraped.close()
                 if certificates is not None:
+                    self._certificates = None
                     certificates.close()
 
     def _supervise(

@@ -120,3 +120,13 @@ async def abort(context: Context, error: Exception, request_id: str) -> None:
         *((key.decode(), value.decode()) for key, value in headers),
     ]
     await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), text, tuple(metadata))
+
+
+def peer_names_of(context: Context) -> tuple[str, ...]:
+    """The names of a call's client, of its verified certificate: see `Peer.names`."""
+    (certificate,) = context.auth_context().get("x509_pem_cert", (b"",))
+    if not certificate:
+        return ()
+    from seatrial_serve.process.certificates import peer_names
+
+    return peer_names(certificate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import ssl
 import threading
 from collections.abc import Callable
@@ -99,7 +100,9 @@ class Certificates:
         self._stamps = stamps_of(files)
         self.current = read_credentials(files)
         self._fault, self._asked = "", False
-        self._stop = threading.Event()
+        self._stopped = False
+        self._wakes, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
         self._thread = threading.Thread(target=self._follow, name="seatrial-tls", daemon=True)
         log.info("TLS 1.2 and 1.3 with the certificate of %s", self.current)
         if not self.current.valid(clock()):
@@ -111,15 +114,27 @@ class Certificates:
 
     def close(self) -> None:
         """Follow them no more."""
-        self._stop.set()
+        self._stopped = True
+        self._ring()
         self._thread.join()
+        os.close(self._wakes)
+        os.close(self._wake)
 
     def ask(self) -> None:
-        """Have the files read at the next look, changed or not. Takes no lock."""
+        """Have the files read now, changed or not. Takes no lock."""
         self._asked = True
+        self._ring()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it rings already
+            os.write(self._wake, b"!")
 
     def _follow(self) -> None:
-        while not self._stop.wait(POLL_S):
+        while True:
+            if select.select([self._wakes], [], [], POLL_S)[0]:
+                os.read(self._wakes, 4096)
+            if self._stopped:
+                return
             try:
                 self.look()
             except Exception:  # the next look may be luckier; the thread must not end
