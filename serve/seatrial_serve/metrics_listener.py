@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.metrics_core import Metric
 
+from seatrial_serve.http.browsers import ERROR_HEADERS
 from seatrial_serve.http.connection import StrictProtocol
 from seatrial_serve.http.headers import request_id_of
 from seatrial_serve.http.hosts import AllowedHosts
@@ -121,6 +122,7 @@ async def answer(send: Any, status: int, text: Text) -> None:
         (b"content-type", text.media_type.encode()),
         (b"content-length", b"%d" % len(text.body)),
     ]
+    headers += ERROR_HEADERS
     if text.packed:
         headers.append((b"content-encoding", b"gzip"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -21,7 +21,10 @@ from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.app import create_app
 from seatrial_serve.http.acceptor import Acceptor
 from seatrial_serve.http.connection import StrictProtocol
+from seatrial_serve.http.cors import AllowedOrigins, CorsApp
+from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.hosts import AllowedHosts
+from seatrial_serve.http.proxied import ProxiedProtocol
 from seatrial_serve.http.sockets import listen
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics_listener import MetricsListener
@@ -149,16 +152,21 @@ def run_server(
             health_path=settings.health_path,
             multi_model=settings.multi_model,
         )
+        pages = (
+            AllowedOrigins(settings.cors_origins, app.page_may) if settings.cors_origins else None
+        )
+        proxies = TrustedProxies(settings.trusted_proxies) if settings.trusted_proxies else None
+        protocol = StrictProtocol if proxies is None else partial(ProxiedProtocol, proxies=proxies)
         strict = partial(
-            StrictProtocol,
-            hosts=AllowedHosts(settings.own_hosts),
+            protocol,
+            hosts=AllowedHosts(settings.own_hosts, pages),
             most=most_connections(),
             places=Places(settings.client_connections),
             refused=partial(record_refusal, metrics, watch.observers),
             direct=DirectWay(exchanges, app.forms),
         )
         config = uvicorn.Config(
-            app,
+            app if pages is None else CorsApp(app, pages),
             loop="uvloop",
             http=cast("type[asyncio.Protocol]", strict),
             ws="none",
@@ -212,7 +220,12 @@ def open_grpc(
     )
 
     calls = Places(max(1, round(settings.grpc_calls * settings.client_share)), settings.grpc_calls)
-    service = v2_grpc.InferenceService(exchanges, calls, lifecycle if settings.admin else None)
+    service = v2_grpc.InferenceService(
+        exchanges,
+        calls,
+        lifecycle if settings.admin else None,
+        TrustedProxies(settings.trusted_proxies) if settings.trusted_proxies else None,
+    )
     grpc = grpc_listener.GrpcListener(
         service,
         exchanges.repository,

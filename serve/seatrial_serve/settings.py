@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from ipaddress import ip_network
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,6 +33,8 @@ from seatrial_serve.process.tls_files import TlsFiles
 PREFIX = "SEATRIAL_"
 ALLOWED_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 """A host that requests may name: a name, `*.` before a name, or `*`."""
+ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+"""An origin that a browser may send (RFC 6454, 6.2), without percent-encoding."""
 MAX_FILE_BYTES = 2**20
 PATH = r"(/[A-Za-z0-9._~:@%-]+)+"
 """A path of a URL that is no folder."""
@@ -167,6 +170,20 @@ class Settings(BaseSettings):
         description=(
             "With --tls-client-ca: turn clients without a certificate away, or let them in over "
             "HTTP, as probes need it. gRPC requires one either way."
+        ),
+    )
+    trusted_proxies: Words = Field(
+        (),
+        description=(
+            "Addresses and networks of proxies whose Forwarded and X-Forwarded-For are believed: "
+            "10.0.0.0/8,::1. Limits and logs then go by their clients. By default nobody's are."
+        ),
+    )
+    cors_origins: Words = Field(
+        (),
+        description=(
+            "Origins of other sites whose pages may ask models and read the answers: "
+            "https://app.example.org. Never administration and feedback. By default none may."
         ),
     )
     http_port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
@@ -570,6 +587,23 @@ class Settings(BaseSettings):
         if not all(ALLOWED_HOST.fullmatch(host) for host in hosts):
             raise ValueError("names without scheme and port: models,*.svc.cluster.local, or *")
         return hosts
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_network(each, strict=False)) for each in networks)
+        except ValueError:
+            raise ValueError("addresses or networks: 10.0.0.0/8,192.168.1.7,::1") from None
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _whole_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        origins = tuple(each.lower() for each in origins)
+        if not all(ORIGIN.fullmatch(each) for each in origins):
+            want = "origins as browsers send them, each by name: https://app.example.org:8443"
+            raise ValueError(want)
+        return origins
 
     @field_validator("provider_options")
     @classmethod

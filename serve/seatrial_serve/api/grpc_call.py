@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.v2.grpc_wire import malformed
 
@@ -40,6 +41,17 @@ def client_of(context: Context) -> str:
     """
     host: str = context.peer().partition(":")[2].rpartition(":")[0]
     return host.removeprefix("%5B").removesuffix("%5D").strip("[]")
+
+
+def caller_of(context: Context, proxies: TrustedProxies | None) -> str:
+    """The address that a call comes from: its client's, or whom a trusted proxy names."""
+    address = client_of(context)
+    if proxies is None or not proxies.holds(address):
+        return address
+    said = context.invocation_metadata() or ()
+    return proxies.client_of(
+        address, ((key.encode(), value.encode()) for key, value in said if isinstance(value, str))
+    )
 
 
 def headers_of(context: Context) -> Mapping[bytes, bytes]:

@@ -19,7 +19,7 @@ from seatrial_serve.api.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, J
 from seatrial_serve.api.grpc_call import (
     Context,
     abort,
-    client_of,
+    caller_of,
     headers_of,
     receive,
     receive_small,
@@ -37,6 +37,7 @@ from seatrial_serve.api.v2_describe import (
 )
 from seatrial_serve.api.v2_infer import inference
 from seatrial_serve.http.body import ClientLeft
+from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.models.answer import Answer as Answered
 from seatrial_serve.models.entry import Entry
@@ -68,13 +69,13 @@ class InferCall(Exchange):
 
     __slots__ = ("_context", "_unpacked", "message")
 
-    def __init__(self, shared: Exchanges, context: Context) -> None:
+    def __init__(self, shared: Exchanges, context: Context, client: str) -> None:
         headers = headers_of(context)
         super().__init__(
             shared,
             begin_record(headers, f"{SERVICE}/ModelInfer"),
             None,
-            client_of(context),
+            client,
             headers,
         )
         self._context = context
@@ -152,14 +153,19 @@ class InferenceService:
     """
 
     def __init__(
-        self, shared: Exchanges, calls: Places, lifecycle: ModelLifecycle | None = None
+        self,
+        shared: Exchanges,
+        calls: Places,
+        lifecycle: ModelLifecycle | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
-        """`calls`: how many there may be at once.
+        """`calls`: how many there may be at once. `proxies`: those whose word on clients counts.
 
         With a lifecycle, which is the administrator's, models can be loaded and unloaded.
         """
         self._shared, self._calls, self._keeper = shared, calls, lifecycle
         self._repository, self._drain = shared.repository, shared.drain
+        self.proxies = proxies
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
@@ -202,7 +208,8 @@ class InferenceService:
         """
 
         async def answer_call(_: Any, context: Context) -> bytes:
-            request_id, client = request_id_of(headers_of(context)), client_of(context)
+            request_id = request_id_of(headers_of(context))
+            client = caller_of(context, self.proxies)
             context.set_trailing_metadata(((REQUEST_ID_HEADER.decode(), request_id),))
             placed = self._calls.take(client)
             try:
@@ -225,7 +232,7 @@ class InferenceService:
 
     async def model_infer(self, context: Context) -> bytes:
         """One inference."""
-        with InferCall(self._shared, context) as call:
+        with InferCall(self._shared, context, caller_of(context, self.proxies)) as call:
             reply = await call.run(InferCall.answer)
         if reply is None:
             raise ClientLeft
@@ -314,7 +321,7 @@ class InferenceService:
         return pb.RepositoryModelUnloadResponse()
 
     def _audit(self, action: str, model: str, context: Context) -> AbstractContextManager[None]:
-        who = client_of(context)
+        who = caller_of(context, self.proxies)
         request_id = request_id_of(headers_of(context))
         return audited(action, model, self._repository, who=who, over="gRPC", request_id=request_id)
 

@@ -108,6 +108,8 @@ class StrictProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._hosts, self._most, self._tell_refused = hosts or AllowedHosts(), most, refused
         self._places, self._placed = places, False
+        self._holder: str | None = None
+        """The address that it counts for."""
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = self._rings_s = math.inf
         self._unread: asyncio.TimerHandle | None = None
@@ -140,14 +142,27 @@ class StrictProtocol(HttpToolsProtocol):
         if len(self.connections) > self._most:
             self._crowded = not self._make_room()
         self._await(HEADER_S)
-        if self._places is not None:
-            self._placed = self._places.take(self.address)
-            if not self._placed:
-                most = self._places.most_of_client
-                self._refused = Unavailable(
-                    "E_CONNECTIONS", f"this address has the {most} connections that it may have"
-                )
-                self._end_refused()
+        if not self._take_place(self.address):
+            self._refused = self._no_place()
+            self._end_refused()
+
+    def _take_place(self, address: str | None) -> bool:
+        """Count this connection as one of an address, if that may have another."""
+        if self._places is None:
+            return True
+        self._placed, self._holder = self._places.take(address), address
+        return self._placed
+
+    def _free_place(self) -> None:
+        if self._places is not None and self._placed:
+            self._places.give_back(self._holder)
+        self._placed, self._holder = False, None
+
+    def _no_place(self) -> Unavailable:
+        assert self._places is not None
+        most = self._places.most_of_client
+        text = f"this address has the {most} connections that it may have"
+        return Unavailable("E_CONNECTIONS", text)
 
     def _make_room(self) -> bool:
         """Close connections without a request on their way; return False if there are none.
@@ -186,8 +201,7 @@ class StrictProtocol(HttpToolsProtocol):
         """Nothing to wait for any more."""
         self._by_asgi_if_unread()
         self._stop_waiting()
-        if self._places is not None and self._placed:
-            self._places.give_back(self.address)
+        self._free_place()
         if self._unread is not None:
             self._unread.cancel()
         super().connection_lost(exc)
