@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -115,8 +116,13 @@ def _seal_examples(out: Path) -> None:
 
 
 @contextmanager
-def _serving(bundles: Path, *flags: str, program: Sequence[str] = OURS) -> Iterator[Server]:
-    server = Server(bundles, *flags, program=program)
+def _serving(
+    bundles: Path,
+    *flags: str,
+    program: Sequence[str] = OURS,
+    context: ssl.SSLContext | None = None,
+) -> Iterator[Server]:
+    server = Server(bundles, *flags, program=program, context=context)
     try:
         yield server
     finally:

@@ -68,6 +68,10 @@ class RayCall:
         """The message."""
         return self._message
 
+    def auth_context(self) -> dict[str, list[bytes]]:
+        """Nothing of the client's certificate: Ray's proxy does not pass it on."""
+        return {}
+
     def time_remaining(self) -> None:
         """How long the client waits: Ray's proxy does not pass it on."""
 

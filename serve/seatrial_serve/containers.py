@@ -13,6 +13,7 @@ from typing import Any
 
 EVERYWHERE: Mapping[str, Any] = {
     "host": "0.0.0.0",  # noqa: S104  (the cloud's balancer stands before it)
+    "insecure": True,
     "allowed_hosts": ("*",),
     "grpc": False,
 }

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -21,7 +21,8 @@ from prometheus_client.metrics_core import Metric
 from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.access.access import Access
 from seatrial_serve.access.caller import Scope
-from seatrial_serve.http.connection import StrictProtocol
+from seatrial_serve.http.browsers import ERROR_HEADERS
+from seatrial_serve.http.connection import PEER_NAMES, StrictProtocol
 from seatrial_serve.http.headers import request_id_of
 from seatrial_serve.http.hosts import AllowedHosts
 from seatrial_serve.http.sockets import listen
@@ -30,6 +31,9 @@ from seatrial_serve.observers.refused import record_refusal
 from seatrial_serve.observers.request_log import RequestLog
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.settings import Settings
+
+if TYPE_CHECKING:
+    from seatrial_serve.process.certificates import Certificates
 
 PATH = "/metrics"
 MOST_CONNECTIONS = 100
@@ -111,7 +115,9 @@ class MetricsApp:
             return None
         client = scope.get("client")
         try:
-            caller = await self._access.caller_of(scope["headers"], client[0] if client else None)
+            caller = await self._access.caller_of(
+                scope["headers"], client[0] if client else None, scope.get(PEER_NAMES, ())
+            )
             caller.check(Scope.METRICS)
             caller.count()
         except SeatrialError as error:
@@ -146,10 +152,23 @@ async def answer(
         (b"content-length", b"%d" % len(text.body)),
         *more,
     ]
+    headers += ERROR_HEADERS
     if text.packed:
         headers.append((b"content-encoding", b"gzip"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text.body})
+
+
+def over_tls(
+    make: Callable[..., asyncio.Protocol], certificates: Certificates | None
+) -> Callable[..., asyncio.Protocol]:
+    """What makes a connection's protocol, over TLS where there are certificates."""
+    if certificates is None:
+        return make
+    from seatrial_serve.http.tls import Handshakes, TlsConnection
+
+    shakes = Handshakes(MOST_CONNECTIONS)
+    return lambda **options: TlsConnection(partial(make, **options), certificates, shakes)
 
 
 class MetricsListener:
@@ -164,8 +183,12 @@ class MetricsListener:
         settings: Settings,
         before: Callable[[], None] = lambda: None,
         access: Access | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
-        """Raises `DeclarationError` where the port is taken."""
+        """Serve, with `certificates` over TLS.
+
+        Raises `DeclarationError` where the port is taken.
+        """
         sock = listen(settings.host, settings.metrics_port, "--metrics-port")
         self.port: int = sock.getsockname()[1]
         refused = partial(record_refusal, None, (RequestLog(settings.logged_per_s),))
@@ -178,7 +201,7 @@ class MetricsListener:
         config = uvicorn.Config(
             MetricsApp(registry, before, access),
             loop="uvloop",
-            http=cast("type[asyncio.Protocol]", strict),
+            http=cast("type[asyncio.Protocol]", over_tls(strict, certificates)),
             ws="none",
             lifespan="off",
             access_log=False,

@@ -22,7 +22,10 @@ from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.app import create_app
 from seatrial_serve.http.acceptor import Acceptor
 from seatrial_serve.http.connection import StrictProtocol
+from seatrial_serve.http.cors import AllowedOrigins, CorsApp
+from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.hosts import AllowedHosts
+from seatrial_serve.http.proxied import ProxiedProtocol
 from seatrial_serve.http.sockets import listen
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics_listener import MetricsListener
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from seatrial_serve.api.grpc_listener import GrpcListener
+    from seatrial_serve.http.tls import Handshakes
+    from seatrial_serve.process.certificates import Certificates
 
 log = logging.getLogger("seatrial.server")
 KEEP_ALIVE_S = 75
@@ -58,7 +63,8 @@ uvicorn would close one whose request is just arriving.
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `DeclarationError` where it cannot start."""
+    """Serve until SIGTERM or SIGINT. Raises `DeclarationError` where it cannot, or should not."""
+    settings.check_exposure()
     reloads = Reloads()
     sink = start_log(settings.log_level, settings.log_format)
     if ignored := ignored_variables(os.environ):
@@ -84,25 +90,27 @@ def serve_alone(
     """Serve by this process. Raises `DeclarationError` where a port is taken."""
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.families.log_dropped.inc
+    certificates = open_certificates(settings, metrics)
     listening = listen(settings.host, settings.http_port)
     if settings.grpc and settings.grpc_port:
         listen(
             settings.host, settings.grpc_port, "--grpc-port"
         ).close()  # gRPC itself would fail later, and say less
     scraped = (
-        MetricsListener(metrics.registry, settings, metrics.flush, access)
+        MetricsListener(metrics.registry, settings, metrics.flush, access, certificates)
         if settings.metrics
         else None
     )
     host, port = listening.getsockname()[:2]
     log.info(
-        "http://%s:%d (pages at /docs)%s",
+        "%s://%s:%d (pages at /docs)%s",
+        settings.scheme,
         host,
         port,
         f", metrics on port {scraped.port}" if scraped else "",
     )
     try:
-        run_server(settings, repository, listening, metrics, reloads, access)
+        run_server(settings, repository, listening, metrics, reloads, access, certificates)
     finally:
         if scraped is not None:
             scraped.close()
@@ -133,6 +141,7 @@ def run_server(
     metrics: Metrics,
     reloads: Reloads,
     access: Access | None,
+    certificates: Certificates | None,
     *,
     joining: bool = False,
     settled: Callable[[], None] | None = None,
@@ -144,7 +153,7 @@ def run_server(
     """
     with open_serving(settings, repository, metrics, access, joining=joining) as serving:
         exchanges, lifecycle, watch = serving.exchanges, serving.lifecycle, serving.observers
-        grpc = open_grpc(settings, exchanges, lifecycle) if settings.grpc else None
+        grpc = open_grpc(settings, exchanges, lifecycle, certificates) if settings.grpc else None
         app = create_app(
             exchanges,
             lifecycle,
@@ -158,9 +167,14 @@ def run_server(
             health_path=settings.health_path,
             multi_model=settings.multi_model,
         )
+        pages = (
+            AllowedOrigins(settings.cors_origins, app.page_may) if settings.cors_origins else None
+        )
+        proxies = TrustedProxies(settings.trusted_proxies) if settings.trusted_proxies else None
+        protocol = StrictProtocol if proxies is None else partial(ProxiedProtocol, proxies=proxies)
         strict = partial(
-            StrictProtocol,
-            hosts=AllowedHosts(settings.own_hosts),
+            protocol,
+            hosts=AllowedHosts(settings.own_hosts, pages),
             most=most_connections(),
             places=Places(settings.client_connections),
             refused=partial(record_refusal, metrics, watch.observers),
@@ -168,7 +182,7 @@ def run_server(
             access=access,
         )
         config = uvicorn.Config(
-            app,
+            app if pages is None else CorsApp(app, pages),
             loop="uvloop",
             http=cast("type[asyncio.Protocol]", strict),
             ws="none",
@@ -193,11 +207,28 @@ def run_server(
             reloads,
             settled,
             access,
+            certificates,
         )
         server.run(sockets=[listening])
 
 
-def open_grpc(settings: Settings, exchanges: Exchanges, lifecycle: ModelLifecycle) -> GrpcListener:
+def open_certificates(settings: Settings, metrics: Metrics) -> Certificates | None:
+    """The certificates that the settings name, which metrics tell of. Raises `DeclarationError`."""
+    if settings.tls is None:
+        return None
+    from seatrial_serve.process.certificates import Certificates
+
+    certificates = Certificates(settings.tls, metrics.certificate_read)
+    metrics.watch_certificates(lambda: certificates.current.expiries)
+    return certificates
+
+
+def open_grpc(
+    settings: Settings,
+    exchanges: Exchanges,
+    lifecycle: ModelLifecycle,
+    certificates: Certificates | None,
+) -> GrpcListener:
     """The gRPC listener, told of every change."""
     # They take memory: only where they are wanted.
     from seatrial_serve.api import (
@@ -206,7 +237,12 @@ def open_grpc(settings: Settings, exchanges: Exchanges, lifecycle: ModelLifecycl
     )
 
     calls = Places(max(1, round(settings.grpc_calls * settings.client_share)), settings.grpc_calls)
-    service = v2_grpc.InferenceService(exchanges, calls, lifecycle if settings.admin else None)
+    service = v2_grpc.InferenceService(
+        exchanges,
+        calls,
+        lifecycle if settings.admin else None,
+        TrustedProxies(settings.trusted_proxies) if settings.trusted_proxies else None,
+    )
     grpc = grpc_listener.GrpcListener(
         service,
         exchanges.repository,
@@ -216,6 +252,7 @@ def open_grpc(settings: Settings, exchanges: Exchanges, lifecycle: ModelLifecycl
         settings.grace_s,
         settings.grpc_message_bytes or grpc_listener.largest_body_bytes(exchanges.repository),
         shared_port=settings.workers > 1,
+        certificates=certificates,
     )
     lifecycle.changed = grpc.refresh
     return grpc
@@ -238,6 +275,7 @@ class DrainingServer(uvicorn.Server):
         reloads: Reloads,
         settled: Callable[[], None] | None = None,
         access: Access | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         """Take `running`, which is entered before anything is accepted.
 
@@ -249,6 +287,8 @@ class DrainingServer(uvicorn.Server):
         self._stop_at_s = math.inf
         self._keeper, self._settled = lifecycle, settled
         self._told_of_drain = False
+        self._certificates = certificates
+        self._shakes: Handshakes | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle a signal.
@@ -270,18 +310,24 @@ class DrainingServer(uvicorn.Server):
         """
         await self._running.__aenter__()
         await super().startup(sockets=[])
+        if self._certificates is not None:
+            from seatrial_serve.http.tls import MOST_HANDSHAKES, Handshakes
+
+            self._shakes = Handshakes(int(min(MOST_HANDSHAKES, most_connections() // 4)))
+            self._certificates.start()
         self._acceptors = [Acceptor(sock, self._protocol) for sock in sockets or ()]
         for acceptor in self._acceptors:
             acceptor.start()
         loop = asyncio.get_running_loop()
-
-        def reload() -> None:
-            loop.call_soon_threadsafe(self._keeper.reload_soon)
-            if self._access is not None:
-                self._access.reload_soon()
-
-        self._reloads.follow(reload)
+        self._reloads.follow(lambda: loop.call_soon_threadsafe(self._reload))
         self._told = asyncio.create_task(self._tell())
+
+    def _reload(self) -> None:
+        self._keeper.reload_soon()
+        if self._access is not None:
+            self._access.reload_soon()
+        if self._certificates is not None:
+            self._certificates.ask()
 
     async def _tell(self) -> None:
         await self._keeper.first_load_done.wait()
@@ -295,16 +341,27 @@ class DrainingServer(uvicorn.Server):
             await acceptor.close()
         for _ in range(LINGER_TURNS):
             await asyncio.sleep(LINGER_S / LINGER_TURNS)
-            if not self.server_state.connections or self.force_exit:
+            if self.force_exit or not (self.server_state.connections or self._shakes):
                 break
+        if self._shakes is not None:
+            self._shakes.abort_all()
         await super().shutdown()
         for connection in list(self.server_state.connections):  # past the grace: nobody waits on
             if isinstance(connection, StrictProtocol):
                 connection.abort()
         if not self.force_exit:
             await self._running.__aexit__(None, None, None)
+        if self._certificates is not None:
+            self._certificates.close()
 
     def _protocol(self) -> asyncio.Protocol:
+        if self._certificates is None or self._shakes is None:
+            return self._http()
+        from seatrial_serve.http.tls import TlsConnection
+
+        return TlsConnection(self._http, self._certificates, self._shakes)
+
+    def _http(self) -> asyncio.Protocol:
         make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
         return make(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state

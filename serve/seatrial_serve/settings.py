@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from ipaddress import ip_address, ip_network
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,10 +28,13 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.manifest import NAME
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.containers import CONTAINERS
+from seatrial_serve.process.tls_files import TlsFiles
 
 PREFIX = "SEATRIAL_"
 ALLOWED_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 """A host that requests may name: a name, `*.` before a name, or `*`."""
+ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+"""An origin that a browser may send (RFC 6454, 6.2), without percent-encoding."""
 MAX_FILE_BYTES = 2**20
 PATH = r"(/[A-Za-z0-9._~:@%-]+)+"
 """A path of a URL that is no folder."""
@@ -131,7 +135,14 @@ class Settings(BaseSettings):
         "127.0.0.1",
         description=(
             "Address to listen on; the loopback keeps strangers out. "
-            "Use 0.0.0.0 only behind something that checks who asks."
+            "Any other needs --api-keys and --tls-cert, or --insecure."
+        ),
+    )
+    insecure: bool = Field(
+        False,
+        description=(
+            "Listen on another address than the loopback without keys or without TLS. "
+            "Only behind something that encrypts, and that checks who asks."
         ),
     )
     api_keys: Path | None = Field(
@@ -148,6 +159,46 @@ class Settings(BaseSettings):
             "Names by which clients reach this server beside localhost, --host and IP addresses: "
             "models, *.svc.cluster.local. Others, which a browser may have been rebound to, "
             "are refused with 421; * allows every name."
+        ),
+    )
+    tls_cert: Path | None = Field(
+        None,
+        description=(
+            "File of the server's certificate in PEM, those of who issued it behind it: HTTP, gRPC "
+            "and metrics are served over TLS 1.2 and 1.3 alone. Read again when it changes, "
+            "and at SIGHUP. By default nothing is encrypted."
+        ),
+    )
+    tls_key: Path | None = Field(
+        None,
+        description="File of the certificate's key in PEM, without a password, with --tls-cert.",
+    )
+    tls_client_ca: Path | None = Field(
+        None,
+        description=(
+            "File of authorities in PEM: clients show a certificate of one of them, on every port. "
+            "By default clients need none."
+        ),
+    )
+    tls_clients: Literal["required", "optional"] = Field(
+        "required",
+        description=(
+            "With --tls-client-ca: turn clients without a certificate away, or let them in over "
+            "HTTP, as probes need it. gRPC requires one either way."
+        ),
+    )
+    trusted_proxies: Words = Field(
+        (),
+        description=(
+            "Addresses and networks of proxies whose Forwarded and X-Forwarded-For are believed: "
+            "10.0.0.0/8,::1. Limits and logs then go by their clients. By default nobody's are."
+        ),
+    )
+    cors_origins: Words = Field(
+        (),
+        description=(
+            "Origins of other sites whose pages may ask models and read the answers: "
+            "https://app.example.org. Never administration and feedback. By default none may."
         ),
     )
     http_port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
@@ -552,6 +603,23 @@ class Settings(BaseSettings):
             raise ValueError("names without scheme and port: models,*.svc.cluster.local, or *")
         return hosts
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_network(each, strict=False)) for each in networks)
+        except ValueError:
+            raise ValueError("addresses or networks: 10.0.0.0/8,192.168.1.7,::1") from None
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _whole_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        origins = tuple(each.lower() for each in origins)
+        if not all(ORIGIN.fullmatch(each) for each in origins):
+            want = "origins as browsers send them, each by name: https://app.example.org:8443"
+            raise ValueError(want)
+        return origins
+
     @field_validator("provider_options")
     @classmethod
     def _named(cls, options: tuple[str, ...]) -> tuple[str, ...]:
@@ -570,6 +638,36 @@ class Settings(BaseSettings):
         for names, got, want in contradictions(self):
             raise DeclarationError(f"settings {' and '.join(map(repr, names))}", got, want)
         return self
+
+    def check_exposure(self) -> None:
+        """Raise `DeclarationError` where strangers could reach the ports, and ask or listen in."""
+        if self.insecure or is_loopback(self.host):
+            return
+        certified = self.tls_client_ca is not None and self.tls_clients == "required"
+        lacks = {
+            "keys (--api-keys FILE)": self.api_keys is None and not certified,
+            "TLS (--tls-cert FILE --tls-key FILE)": self.tls is None,
+        }
+        missing = [name for name, is_missing in lacks.items() if is_missing]
+        if missing:
+            raise DeclarationError(
+                "setting 'host'", f"'{self.host}', which strangers may reach",
+                f"{' and '.join(missing)}", "or --insecure, behind what does both, or 127.0.0.1",
+            )  # fmt: skip
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of TLS; None where nothing is encrypted."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return TlsFiles(
+            self.tls_cert, self.tls_key, self.tls_client_ca, self.tls_clients == "required"
+        )
+
+    @property
+    def scheme(self) -> str:
+        """How URLs of this server begin."""
+        return "http" if self.tls is None else "https"
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
@@ -603,6 +701,14 @@ class Settings(BaseSettings):
         return init_settings, env_settings
 
 
+def is_loopback(host: str) -> bool:
+    """Does an address to listen on reach this machine alone?"""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, str]]:
     """Names of two settings that do not go together, what was got and what is wanted."""
     workers, failures = settings.workers > 1, settings.keep_failures
@@ -633,6 +739,16 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
     if settings.max_wait_s >= settings.request_timeout_s:
         got = f"{settings.max_wait_s:g} s of {settings.request_timeout_s:g} s"
         yield ("max_wait_s", "request_timeout_s"), got, "a wait that is shorter than the timeout"
+    for name, other, mend in (
+        ("tls_cert", "tls_key", "its key as well: --tls-key FILE"),
+        ("tls_key", "tls_cert", "its certificate as well: --tls-cert FILE"),
+        ("tls_client_ca", "tls_cert", "the server's own certificate as well: --tls-cert FILE"),
+    ):
+        if getattr(settings, name) and not getattr(settings, other):
+            yield (name, other), "the first alone", mend
+    if settings.tls_clients == "optional" and not settings.tls_client_ca:
+        want = "authorities as well: --tls-client-ca FILE"
+        yield ("tls_clients", "tls_client_ca"), "the first alone", want
     if settings.keep_failures_key and settings.keep_failures_plain:
         yield ("keep_failures_key", "keep_failures_plain"), "both", "one of them"
     for name in ("keep_failures_key", "keep_failures_plain"):

@@ -18,6 +18,7 @@ import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
@@ -30,6 +31,9 @@ from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.reloads import Reloads, hold_reloads
 from seatrial_serve.process.resources import plan_bytes, usable_cores
 from seatrial_serve.settings import Settings
+
+if TYPE_CHECKING:
+    from seatrial_serve.process.certificates import Certificates
 
 log = logging.getLogger("seatrial.workers")
 STEADY_S = 60.0
@@ -53,6 +57,7 @@ class Supervisor:
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._alive: dict[int, subprocess.Popen[bytes]] = {}
         self._settled = [threading.Event() for _ in range(settings.workers)]
+        self._certificates: Certificates | None = None
 
     def run(self, reloads: Reloads) -> None:
         """Run until SIGTERM or SIGINT, and until every worker has drained.
@@ -68,8 +73,9 @@ class Supervisor:
             registry = CollectorRegistry()
             WorkersCollector(registry, path=folder)
             self._families = SupervisorFamilies(registry)
+            certificates = self._certificates = open_certificates(settings)
             scraped = (
-                MetricsListener(registry, settings, access=self._access)
+                MetricsListener(registry, settings, access=self._access, certificates=certificates)
                 if settings.metrics
                 else None
             )
@@ -83,6 +89,9 @@ class Supervisor:
                     reserved.close()
                 if scraped is not None:
                     scraped.close()
+                if certificates is not None:
+                    self._certificates = None
+                    certificates.close()
 
     def _supervise(
         self,
@@ -96,7 +105,8 @@ class Supervisor:
         reloads.follow(self._reload)
         place = "{}:{}".format(*http.getsockname()[:2])
         metrics = f", metrics on port {scraped.port}" if scraped else ""
-        log.info("%d workers at http://%s%s", self._settings.workers, place, metrics)
+        scheme = self._settings.scheme
+        log.info("%d workers at %s://%s%s", self._settings.workers, scheme, place, metrics)
         port = grpc.getsockname()[1] if grpc is not None else 0
         with ThreadPoolExecutor(self._settings.workers + 1, initializer=hold_reloads) as pool:
             pool.submit(self._close_when_stopping, http)
@@ -114,6 +124,8 @@ class Supervisor:
         self._pass_on(signal.SIGHUP)
         if self._access is not None:
             self._access.reload_soon()
+        if self._certificates is not None:
+            self._certificates.ask()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (the signal module's signature)
         self._stopping.set()
@@ -215,6 +227,17 @@ class Supervisor:
             release(process)
             raise
         return process
+
+
+def open_certificates(settings: Settings) -> Certificates | None:
+    """The certificates of the metrics' port, followed. Raises `DeclarationError`."""
+    if settings.tls is None:
+        return None
+    from seatrial_serve.process.certificates import Certificates
+
+    certificates = Certificates(settings.tls)
+    certificates.start()
+    return certificates
 
 
 def release(process: subprocess.Popen[bytes]) -> None:

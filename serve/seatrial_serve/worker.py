@@ -19,7 +19,7 @@ from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.repository import open_repository
 from seatrial_serve.process.log import LogSink, start_log
 from seatrial_serve.process.reloads import Reloads
-from seatrial_serve.server import run_server
+from seatrial_serve.server import open_certificates, run_server
 from seatrial_serve.settings import Settings
 
 log = logging.getLogger("seatrial.worker")
@@ -52,9 +52,10 @@ def run(
     repository = open_repository(settings)
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.families.log_dropped.inc
+    certificates = open_certificates(settings, metrics)
     with open_access(settings.api_keys) as access:
         run_server(
-            settings, repository, listening, metrics, reloads, access,
+            settings, repository, listening, metrics, reloads, access, certificates,
             joining=joining, settled=say_settled,
         )  # fmt: skip
 

@@ -74,6 +74,7 @@ async def test_wrong_keys_all_take_one_hash_and_are_remembered(
     file: Path, access: Access, hashed: list[str]
 ) -> None:
     key = key_of(file, "app", "infer")
+    access.reload()
     wrong = [key[:-4] + "AAAA", "st_000000000000_" + key.rpartition("_")[2], "anything", "x" * 500]
     for each in wrong:
         hashed.clear()

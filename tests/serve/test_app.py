@@ -454,6 +454,12 @@ async def test_every_page_and_error_keeps_to_itself_in_a_browser(
     assert len(headers.get_list("content-security-policy")) == 1
 
 
+async def test_every_prediction_is_what_its_type_says(running: Running) -> None:
+    reply = await running.ask([GOOD])
+    assert reply.status_code == 200
+    assert reply.headers.get_list("x-content-type-options") == ["nosniff"]
+
+
 async def test_the_script_of_the_apis_pages_is_the_one_that_its_policy_names(
     running: Running,
 ) -> None:

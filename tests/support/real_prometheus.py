@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,11 +20,17 @@ WHY = "Prometheus is not installed: apt-get install --no-install-recommends prom
 class RealPrometheus:
     """A real Prometheus that scrapes `targets` (metrics URLs) every second. Use `with`.
 
-    It evaluates `rules` where given, and reports to `alertmanager` (host:port).
+    It evaluates `rules` where given, and reports to `alertmanager` (host:port). `how`: more of how
+    it scrapes, as its configuration has it.
     """
 
     def __init__(
-        self, folder: Path, targets: Sequence[str], rules: str = "", alertmanager: str = ""
+        self,
+        folder: Path,
+        targets: Sequence[str],
+        rules: str = "",
+        alertmanager: str = "",
+        how: Mapping[str, Any] | None = None,
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -32,7 +38,7 @@ class RealPrometheus:
         self._folder, self._log = folder, folder / "log"
         (folder / "rules.yaml").write_text(rules or "groups: []\n")
         hosts = [urllib.parse.urlsplit(url).netloc for url in targets]
-        jobs = [{"job_name": "seatrial", "static_configs": [{"targets": hosts}]}]
+        jobs = [{"job_name": "seatrial", "static_configs": [{"targets": hosts}], **(how or {})}]
         every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         config = {
             "global": every,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,7 +21,14 @@ EXAMPLES = ("penguins", "digits", "sentences", "photos")
 class Server:
     """A `seatrial serve` of our own, on free ports of the loopback."""
 
-    def __init__(self, bundles: Path | str, *flags: str, program: Sequence[str] = OURS) -> None:
+    def __init__(
+        self,
+        bundles: Path | str,
+        *flags: str,
+        program: Sequence[str] = OURS,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """`context`: a client's, of a server over TLS."""
         command = [
             *program,
             str(bundles),
@@ -36,6 +44,7 @@ class Server:
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         self.log: list[str] = []
+        self._context = context
         self._found = threading.Event()
         self.url = self.metrics_url = self.grpc = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -47,9 +56,9 @@ class Server:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
-            said = re.search(r"(http://[0-9.]+:\d+).*metrics on port (\d+)", line)
+            said = re.search(r"((https?)://[0-9.]+:\d+).*metrics on port (\d+)", line)
             if said:
-                self.url, self.metrics_url = said[1], f"http://127.0.0.1:{said[2]}/metrics"
+                self.url, self.metrics_url = said[1], f"{said[2]}://127.0.0.1:{said[3]}/metrics"
             listens = re.search(r"gRPC on port (\d+)", line)
             if listens:
                 self.grpc = f"127.0.0.1:{listens[1]}"
@@ -61,7 +70,7 @@ class Server:
         """Status and body of the readiness route once nothing is loading any more."""
         end = time.monotonic() + within_s
         while True:
-            status, body = fetch(f"{self.url}/v2/health/ready")
+            status, body = fetch(f"{self.url}/v2/health/ready", self._context)
             if '"LOADING"' not in body:
                 return status, body
             assert time.monotonic() < end, body
@@ -80,10 +89,10 @@ class Server:
             self.process.stderr.close()
 
 
-def fetch(url: str) -> tuple[int, str]:
+def fetch(url: str, context: ssl.SSLContext | None = None) -> tuple[int, str]:
     """Status and body of a GET."""
     try:
-        with urllib.request.urlopen(url, timeout=30) as reply:
+        with urllib.request.urlopen(url, timeout=30, context=context) as reply:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -22,7 +22,7 @@ from seatrial_serve.api.exchange import Exchanges, Job, Reply, account, close
 from seatrial_serve.api.fast_path import ROUTES, model_path
 from seatrial_serve.api.http_request import Form, HttpExchange, begin_record, ready_model
 from seatrial_serve.http.body import too_large
-from seatrial_serve.http.browsers import ERROR_HEADERS
+from seatrial_serve.http.browsers import ERROR_HEADERS, NO_SNIFF
 from seatrial_serve.http.direct import DirectRequest, Heads
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.inference.engine import Answers
@@ -32,6 +32,9 @@ from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.ticket import Ticket
 
 log = logging.getLogger("seatrial.direct")
+REFUSED = b"content-type: %b\r\nx-request-id: %b\r\n"
+ANSWERED = REFUSED + b"%b: %b\r\n" % NO_SNIFF
+"""How the headers of answers begin; refusals bring `ERROR_HEADERS`."""
 
 
 class Route(NamedTuple):
@@ -415,7 +418,7 @@ class DirectExchange(HttpExchange):
 
     def send(self, status: int, reply: Reply) -> None:
         """Write the answer."""
-        head = b"content-type: %b\r\nx-request-id: %b\r\n" % (
+        head = (ANSWERED if status == 200 else REFUSED) % (
             reply.media_type,
             self.record.request_id.encode(),
         )

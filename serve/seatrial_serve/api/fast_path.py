@@ -25,7 +25,7 @@ from seatrial_serve.api.paths import tidy_path
 from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routing import default_entry
 from seatrial_serve.http.body import Scope
-from seatrial_serve.http.browsers import ERROR_HEADERS, with_policy
+from seatrial_serve.http.browsers import ERROR_HEADERS, NO_SNIFF, with_policy
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.http.status import ToldError, answer_to, plain_error
 from seatrial_serve.models.entry import Entry
@@ -57,6 +57,10 @@ ROUTES = {
     HF: "/hf/{model}",
     INVOKE: "/models/{model}/invoke",
 }
+READ_BY_PAGES = re.compile(
+    r"/v1/models(/[^:]+)?|/v2|/v2/(health|models)(/.+)?|/openapi\.json|/info"
+)
+"""What pages of listed origins may read."""
 REQUEST_ID = "seatrial.request_id"
 """Where a scope holds the request's id for the framework's routes."""
 
@@ -104,6 +108,18 @@ class FastPath:
         self._defaults = {path: partial(answer, form) for path, form in defaults.items()}
         self.app, self._exchanges, self.forms = app, exchanges, forms
         self._answers = {verb: partial(answer, form) for verb, form in forms.items()} | dict(others)
+
+    def page_may(self, method: str, path: str) -> bool:
+        """May a page of another site, whose origin is listed, ask this?
+
+        Predictions, and what describes models; never feedback and administration.
+        """
+        asked_for = model_path(path)
+        if method == "POST":
+            if asked_for is not None:
+                return asked_for[-1] in self.forms
+            return path in self._routes or path in self._defaults
+        return method in ("GET", "HEAD") and READ_BY_PAGES.fullmatch(path) is not None
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
@@ -178,7 +194,8 @@ class FastPath:
                 )
             else:
                 if reply is not None:
-                    await self._send(send, 200, reply, record.request_id)
+                    told = reply._replace(headers=[NO_SNIFF, *reply.headers])
+                    await self._send(send, 200, told, record.request_id)
 
     async def _pass_on(self, scope: Scope, receive: Any, send: Any) -> None:
         """To the framework; its answers carry the request's id too."""

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_serve.access.caller import Caller
+from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.v2.grpc_wire import malformed
 
@@ -46,6 +47,17 @@ def client_of(context: Context) -> str:
     """
     host: str = context.peer().partition(":")[2].rpartition(":")[0]
     return host.removeprefix("%5B").removesuffix("%5D").strip("[]")
+
+
+def address_of(context: Context, proxies: TrustedProxies | None) -> str:
+    """The address that a call comes from: its client's, or whom a trusted proxy names."""
+    address = client_of(context)
+    if proxies is None or not proxies.holds(address):
+        return address
+    said = context.invocation_metadata() or ()
+    return proxies.client_of(
+        address, ((key.encode(), value.encode()) for key, value in said if isinstance(value, str))
+    )
 
 
 def headers_of(context: Context) -> Mapping[bytes, bytes]:
@@ -126,3 +138,13 @@ async def abort(context: Context, error: Exception, request_id: str) -> None:
         *((key.decode(), value.decode()) for key, value in headers),
     ]
     await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), text, tuple(metadata))
+
+
+def peer_names_of(context: Context) -> tuple[str, ...]:
+    """The names of a call's client, of its verified certificate: see `Peer.names`."""
+    (certificate,) = context.auth_context().get("x509_pem_cert", (b"",))
+    if not certificate:
+        return ()
+    from seatrial_serve.process.certificates import peer_names
+
+    return peer_names(certificate)

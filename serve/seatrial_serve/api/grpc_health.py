@@ -10,7 +10,8 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from seatrial_contracts.errors import Unavailable
-from seatrial_serve.api.grpc_call import Context, abort, client_of, headers_of, receive_small
+from seatrial_serve.api.grpc_call import Context, abort, address_of, headers_of, receive_small
+from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.headers import request_id_of
 from seatrial_serve.process.budget import Places
 
@@ -31,7 +32,9 @@ class HealthService:
     each message on the event loop, however long it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, proxies: TrustedProxies | None = None) -> None:
+        """`proxies`: those whose word on clients counts."""
+        self._proxies = proxies
         self._states: dict[str, Any] = {"": Status.SERVING}
         self._changed = asyncio.Event()
         self._places = Places(MOST_OF_CLIENT, MOST_WATCHES)
@@ -54,7 +57,7 @@ class HealthService:
         """Return the call's handler, which reads the message if there is a place for the call."""
 
         async def answer_call(_: Any, context: Context) -> Any:
-            client = client_of(context)
+            client = address_of(context, self._proxies)
             placed = self._awaited.take(client)
             try:
                 if not placed:
@@ -94,7 +97,7 @@ class HealthService:
 
     async def watch(self, request: Any, context: Context) -> None:
         """How it stands now, and whenever that changes."""
-        client = client_of(context)
+        client = address_of(context, self._proxies)
         if not self._places.take(client):
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams watch: ask Check"

@@ -8,12 +8,11 @@ from seatrial_serve.access.caller import Caller, Scope
 from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.http_request import CALLER
 from seatrial_serve.http.body import Scope as AsgiScope
+from seatrial_serve.http.connection import PEER_NAMES
 from seatrial_serve.process.audit_log import record
 
 NOBODY = Caller("nobody", "nobody", ())
 """Asks for what is open, without a key that is known."""
-NAMES = "seatrial.certificate"
-"""Where a scope holds the names of its client's certificate."""
 
 
 class Guard:
@@ -27,11 +26,13 @@ class Guard:
         """Note in the scope who asks. Raises `Refusal`, or `Unavailable` above a caller's rate."""
         needed = self._paths.needed(scope["method"], scope["path"])
         if needed.scope is None:
-            scope[CALLER] = self._access.known(dict(scope["headers"])) or NOBODY
+            known = self._access.known(dict(scope["headers"]))
+            by_certificate = self._access.by_certificate(scope.get(PEER_NAMES, ()))
+            scope[CALLER] = known or by_certificate or NOBODY
             return
         client = scope.get("client")
         caller = await self._access.caller_of(
-            scope["headers"], client[0] if client else None, scope.get(NAMES, ())
+            scope["headers"], client[0] if client else None, scope.get(PEER_NAMES, ())
         )
         try:
             caller.check(needed.scope, needed.model)

@@ -21,8 +21,9 @@ from seatrial_serve.api.grpc_call import (
     ASKED_BY,
     Context,
     abort,
-    client_of,
+    address_of,
     headers_of,
+    peer_names_of,
     receive,
     receive_small,
     too_large,
@@ -39,6 +40,7 @@ from seatrial_serve.api.v2_describe import (
 )
 from seatrial_serve.api.v2_infer import inference
 from seatrial_serve.http.body import ClientLeft
+from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.models.answer import Answer as Answered
 from seatrial_serve.models.entry import Entry
@@ -78,13 +80,15 @@ class InferCall(Exchange):
 
     __slots__ = ("_context", "_unpacked", "message")
 
-    def __init__(self, shared: Exchanges, context: Context, caller: Caller | None) -> None:
+    def __init__(
+        self, shared: Exchanges, context: Context, client: str, caller: Caller | None
+    ) -> None:
         headers = headers_of(context)
         super().__init__(
             shared,
             begin_record(headers, f"{SERVICE}/ModelInfer"),
             None,
-            client_of(context),
+            client,
             headers,
             caller=caller,
         )
@@ -164,14 +168,19 @@ class InferenceService:
     """
 
     def __init__(
-        self, shared: Exchanges, calls: Places, lifecycle: ModelLifecycle | None = None
+        self,
+        shared: Exchanges,
+        calls: Places,
+        lifecycle: ModelLifecycle | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
-        """`calls`: how many there may be at once.
+        """`calls`: how many there may be at once. `proxies`: those whose word on clients counts.
 
         With a lifecycle, which is the administrator's, models can be loaded and unloaded.
         """
         self._shared, self._calls, self._keeper = shared, calls, lifecycle
         self._repository, self._drain = shared.repository, shared.drain
+        self.proxies = proxies
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
@@ -221,7 +230,7 @@ class InferenceService:
 
         async def answer_call(_: Any, context: Context) -> bytes:
             headers = headers_of(context)
-            request_id, client = request_id_of(headers), client_of(context)
+            request_id, client = request_id_of(headers), address_of(context, self.proxies)
             context.set_trailing_metadata(((REQUEST_ID_HEADER.decode(), request_id),))
             placed = self._calls.take(client)
             try:
@@ -231,7 +240,8 @@ class InferenceService:
                         "E_OVERLOADED", "more calls are on their way than there may be at once"
                     )
                 if access is not None and scope is not None:
-                    caller = await access.caller_of(tuple(headers.items()), client)
+                    names = peer_names_of(context)
+                    caller = await access.caller_of(tuple(headers.items()), client, names)
                     caller.check(scope)
                     caller.count()
                     ASKED_BY.set(caller)
@@ -249,7 +259,8 @@ class InferenceService:
 
     async def model_infer(self, context: Context) -> bytes:
         """One inference."""
-        with InferCall(self._shared, context, ASKED_BY.get()) as call:
+        client = address_of(context, self.proxies)
+        with InferCall(self._shared, context, client, ASKED_BY.get()) as call:
             reply = await call.run(InferCall.answer)
         if reply is None:
             raise ClientLeft
@@ -346,8 +357,7 @@ class InferenceService:
         return pb.RepositoryModelUnloadResponse()
 
     def _audit(self, action: str, model: str, context: Context) -> AbstractContextManager[None]:
-        caller = ASKED_BY.get()
-        who = said_of(caller, client_of(context))
+        who = said_of(ASKED_BY.get(), address_of(context, self.proxies))
         request_id = request_id_of(headers_of(context))
         return audited(action, model, self._repository, who=who, over="gRPC", request_id=request_id)
 

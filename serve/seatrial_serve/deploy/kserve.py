@@ -50,6 +50,7 @@ def serving_runtime(image: str) -> dict[str, Any]:
             MOUNTED,
             "--model-name={{.Name}}",
             "--host=0.0.0.0",
+            "--insecure",
             f"--http-port={KSERVE_HTTP}",
             f"--grpc-port={KSERVE_GRPC}",
             f"--metrics-port={PORTS[METRICS]}",

@@ -138,6 +138,7 @@ class Kit:
             "image": self._placing.image,
             "env": [
                 variable("bundles", self._source.pinned.shown),
+                variable("insecure", "true"),
                 variable("allowed_hosts", ",".join(self._hosts())),
                 variable("request_timeout_s", REQUEST_TIMEOUT_S),
                 variable("drain_window_s", DRAIN_WINDOW_S),

@@ -26,6 +26,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """With every answer of the framework's routes."""
+NO_SNIFF = (b"x-content-type-options", b"nosniff")
+"""With every prediction: a browser takes it for nothing else than its type says."""
 POLICY = "Content-Security-Policy"
 ERROR_HEADERS = tuple(
     (name.lower().encode(), value.encode())

@@ -10,6 +10,7 @@ no headers.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Mapping
 from heapq import nsmallest
@@ -40,6 +41,9 @@ from seatrial_serve.http.headers import new_request_id
 from seatrial_serve.http.hosts import AllowedHosts
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.process.budget import Places
+from seatrial_serve.process.token_bucket import TokenBucket
+
+log = logging.getLogger("seatrial.edge")
 
 HEADER_S = 10.0
 """From the connection, or from a request's first byte, to the end of its headers."""
@@ -51,6 +55,12 @@ LINGER_S, LINGER_BYTES = 10.0, 64 * 2**20
 To close the connection while its client still sends would reset it, and the client would lose the
 answer (RFC 9112, 9.6).
 """
+PEER_NAMES = "seatrial.peer_names"
+"""What transports and scopes call the names of a client's verified certificate."""
+TLS_LINES = TokenBucket(1.0)
+"""When a line may say that TLS came to a port without."""
+CLIENT_HELLO = b"\x16\x03"
+"""How TLS begins (RFC 8446, 5.1)."""
 RESOLUTION_S = 0.002
 """Of the event loop's clock and timers."""
 MAX_HEADERS, MAX_HEADER_BYTES, MAX_URL_BYTES = 100, 32 * 1024, 8 * 1024
@@ -102,6 +112,8 @@ class StrictProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._hosts, self._most, self._tell_refused = hosts or AllowedHosts(), most, refused
         self._places, self._placed = places, False
+        self._holder: str | None = None
+        """The address that it counts for."""
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = self._rings_s = math.inf
         self._unread: asyncio.TimerHandle | None = None
@@ -112,9 +124,11 @@ class StrictProtocol(HttpToolsProtocol):
         self._refused_id = ""
         self.address: str | None = None
         """The client's."""
+        self.peer_names: tuple[str, ...] = ()
+        """Those of the client's verified certificate: `process.certificates.peer_names`."""
         self._direct, self._access = direct, access
-        self.holder: Caller | None = None
-        """Whom the client's certificate names, where that one may ask anything."""
+        self._certified: Caller | None = None
+        """Whom the client's certificate was found to name."""
         self._asked: DirectRequest | None = None
         """The direct request on its way, or on its way here."""
         self._whole = False
@@ -128,19 +142,33 @@ class StrictProtocol(HttpToolsProtocol):
         """Await the first request, but not for ever."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else None
+        self.peer_names = transport.get_extra_info(PEER_NAMES) or ()
         self._socket = transport
         self.transport = ClosingTransport(transport, self)  # type: ignore[assignment]
         if len(self.connections) > self._most:
             self._crowded = not self._make_room()
         self._await(HEADER_S)
-        if self._places is not None:
-            self._placed = self._places.take(self.address)
-            if not self._placed:
-                most = self._places.most_of_client
-                self._refused = Unavailable(
-                    "E_CONNECTIONS", f"this address has the {most} connections that it may have"
-                )
-                self._end_refused()
+        if not self._take_place(self.address):
+            self._refused = self._no_place()
+            self._end_refused()
+
+    def _take_place(self, address: str | None) -> bool:
+        """Count this connection as one of an address, if that may have another."""
+        if self._places is None:
+            return True
+        self._placed, self._holder = self._places.take(address), address
+        return self._placed
+
+    def _free_place(self) -> None:
+        if self._places is not None and self._placed:
+            self._places.give_back(self._holder)
+        self._placed, self._holder = False, None
+
+    def _no_place(self) -> Unavailable:
+        assert self._places is not None
+        most = self._places.most_of_client
+        text = f"this address has the {most} connections that it may have"
+        return Unavailable("E_CONNECTIONS", text)
 
     def _make_room(self) -> bool:
         """Close connections without a request on their way; return False if there are none.
@@ -179,8 +207,7 @@ class StrictProtocol(HttpToolsProtocol):
         """Nothing to wait for any more."""
         self._by_asgi_if_unread()
         self._stop_waiting()
-        if self._places is not None and self._placed:
-            self._places.give_back(self.address)
+        self._free_place()
         if self._unread is not None:
             self._unread.cancel()
         super().connection_lost(exc)
@@ -202,6 +229,10 @@ class StrictProtocol(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError:
+            if fresh and data.startswith(CLIENT_HELLO):
+                self._refused = Refusal("E_HTTP", "request", "TLS", "plain HTTP, http://")
+                if TLS_LINES.take():
+                    log.warning("%s came with TLS: see --tls-cert", self.address or "a client")
             self._end_refused()
             self._ask_direct(None)
             return
@@ -232,7 +263,7 @@ class StrictProtocol(HttpToolsProtocol):
             return False
         caller = head.caller
         if self._access is not None:
-            caller = caller or self.holder
+            caller = caller or self._caller_by_certificate()
             if caller is None or not self._direct.may(caller, head.route):
                 return False
         self._due_s = math.inf
@@ -271,7 +302,8 @@ class StrictProtocol(HttpToolsProtocol):
         end = data.find(END) + len(END)
         if asked.keep_alive and data.startswith(b"POST ") and len(data) == end + len(asked.body):
             self._between = True
-            caller = None if asked.caller is self.holder else asked.caller
+            # the certificate is the connection's, and no part of the head
+            caller = None if asked.caller is self._certified else asked.caller
             heads.keep(data[:end], Head(asked.route, asked.headers, len(asked.body), caller))
 
     def _parse(self, data: bytes) -> None:
@@ -410,13 +442,23 @@ class StrictProtocol(HttpToolsProtocol):
         if AUTHORIZATION in headers or API_KEY in headers:
             caller = self._access.known(headers)
         else:
-            caller = self.holder
+            caller = self._caller_by_certificate()
         return caller if caller is not None and self._direct.may(caller, route) else None
+
+    def _caller_by_certificate(self) -> Caller | None:
+        """Whom the client's certificate names now, where that one may ask anything."""
+        if not self.peer_names or self._access is None:
+            return None
+        if self._certified is None or self._certified.over:
+            self._certified = self._access.by_certificate(self.peer_names)
+        return self._certified
 
     def _begin_asgi(self) -> None:
         """Start the request in the application, with the headers that have come."""
         url, headers, waits = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
+        if self.peer_names:
+            self.scope[PEER_NAMES] = self.peer_names  # type: ignore[literal-required]
         self.url, self.expect_100_continue = url, waits
         self.headers += headers
         super().on_headers_complete()

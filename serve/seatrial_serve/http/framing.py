@@ -81,6 +81,18 @@ def check_sender(
         mend = "allow it: --allowed-hosts NAME"
         raise Refusal("E_HOST", "header Host", "a name that is not this server's", want, mend)
     sites, origins = named.get(b"sec-fetch-site", ()), named.get(b"origin", ())
-    if (sites or origins) and is_cross_site(method, sites, origins, host or b""):
+    if (
+        (sites or origins)
+        and is_cross_site(method, sites, origins, host or b"")
+        and not may_cross(method, url, origins, allowed)
+    ):
         where = "header Origin or Sec-Fetch-Site"
         raise Refusal("E_CROSS_SITE", where, "another site's page", "a page of this server's")
+
+
+def may_cross(method: bytes, url: bytes, origins: Sequence[bytes], allowed: AllowedHosts) -> bool:
+    """May a page of that origin ask this, as an operator has listed it?"""
+    if allowed.pages is None or not url.isascii() or b"%" in url:
+        return False
+    path = url.partition(b"?")[0].decode()
+    return allowed.pages.lets(method.decode("latin-1"), path, origins)

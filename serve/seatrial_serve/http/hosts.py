@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import ip_address
 
+from seatrial_serve.http.cors import AllowedOrigins
+
 HOST = re.compile(rb"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?")
 """uri-host and port of RFC 9110, 7.2, without percent-encoding.
 
@@ -26,7 +28,7 @@ KEPT_HOSTS = 1024
 SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 """The methods that change nothing (RFC 9110, 9.2.1).
 
-Their answers stay unread by other pages: no answer has CORS headers.
+Their answers stay unread by other pages, but for those of `http/cors.py`.
 """
 OWN_SITE = (b"same-origin", b"none")
 """Sec-Fetch-Site of our own pages, and of what the user did (W3C Fetch Metadata)."""
@@ -38,11 +40,13 @@ class AllowedHosts:
     IP addresses are always allowed: rebinding needs a name.
     """
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), pages: AllowedOrigins | None = None) -> None:
         """Take `names` as `seatrial_serve.settings.ALLOWED_HOST` has them.
 
-        `*.example.org` stands for every name below it, `*` for every host.
+        `*.example.org` stands for every name below it, `*` for every host. `pages`: those of other
+        sites that may ask.
         """
+        self.pages = pages
         given = {LOOPBACK, *names}
         self._all = "*" in given
         self._names = frozenset(given)

@@ -213,6 +213,15 @@ class Families:
         self.memory = self._gauge(names.RESIDENT_MEMORY, memory, mode="livesum")
         device = "Memory of an accelerator, used (by anybody) and total."
         self.device_memory = self._gauge(names.DEVICE_MEMORY, device, ("device", "kind"))
+        expires = (
+            "When the served certificate, or the first of the authorities of clients, expires, in "
+            "seconds since 1970; the earliest of several processes."
+        )
+        self.certificate_expiry = self._gauge(
+            names.CERTIFICATE_EXPIRY, expires, ("file",), "livemin"
+        )
+        looked = "Changed files of TLS that were read, by result: replaced, or failed."
+        self.certificate_reloads = self._counter(names.CERTIFICATE_RELOADS, looked, ("result",))
         lag = "How late the event loop is: the time by which a task that slept woke too late."
         dropped = "Lines of the log that were dropped, since nobody read them."
         self.log_dropped = self._counter(names.LOG_DROPPED, dropped, ())

@@ -57,6 +57,7 @@ class Metrics:
         self.holds: Callable[[str, str], bool] = lambda _model, _version: True
         """Is a version there, so that gauges may say how it stands?"""
         self._there: Mapping[Key, Standing] = {}
+        self._expiries: Callable[[], Mapping[str, float]] = dict
         self._gone: dict[Key, float] = {}
         """When each version that still has counts was first missed."""
         self._devices = Devices() if on else None
@@ -87,6 +88,14 @@ class Metrics:
         """
         self._pressures = pressures
 
+    def watch_certificates(self, expiries: Callable[[], Mapping[str, float]]) -> None:
+        """Set where to read when the certificate of each file expires; called in any thread."""
+        self._expiries = expiries
+
+    def certificate_read(self, result: str) -> None:
+        """Changed files of TLS were read, with that result. Any thread may call it."""
+        self.families.certificate_reloads.labels(result).inc()
+
     def flush(self) -> None:
         """Bring the registry up to date. Any thread may call it."""
         if not self.on:
@@ -102,6 +111,8 @@ class Metrics:
             for gauge, read in self._levels:
                 gauge.set(read())
             self.families.memory.set(resident_bytes())
+            for file, expires_s in self._expiries().items():
+                self.families.certificate_expiry.labels(file).set(expires_s)
             for device, kind, size in self._devices.memory() if self._devices else ():
                 self.families.device_memory.labels(device, kind).set(size)
 

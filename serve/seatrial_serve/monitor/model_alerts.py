@@ -8,12 +8,13 @@ from seatrial_serve.monitor.alert import Alert, Trial
 from seatrial_serve.monitor.figures import Figures
 
 CPU = "CPUExecutionProvider"
+DAY_S, WEEK_S = 86_400, 7 * 86_400
 DECAY = 0.05
 """How far accuracy may fall below its own mean of a week."""
 
 
 def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
-    """The load gate, the device, live parity, readiness, feedback."""
+    """The load gate, the device, live parity, readiness, feedback, certificates."""
     model, this = figures.model, figures.this
     of = f'{this}, version="{bundle.version}"'
     at = {"version": bundle.version}
@@ -130,7 +131,39 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
                 _accuracy(of, "0.9+0x150 0.5+0x60"), _accuracy(of, "0.9+0x210"), "3h20m", at, "50%"
             ),
         ),
+        Alert(
+            "SeatrialCertificateExpires",
+            (
+                f"min by (file) ({names.CERTIFICATE_EXPIRY} - time() "
+                f"and on (instance) {names.MODEL_READY}{{{this}}}) < {WEEK_S}"
+            ),
+            "5m",
+            "ticket",
+            (
+                f"a server of {model} has a certificate in {{{{ $labels.file }}}} that expires in "
+                "{{ $value | humanizeDuration }}"
+            ),
+            (
+                "Write the new certificate and key to the same files: the server reads them when "
+                "they change. If they are new already, its log says why they were not taken."
+            ),
+            Trial(
+                _expires(of, DAY_S),
+                _expires(of, 30 * DAY_S),
+                "30m",
+                {"file": "tls_cert"},
+                "23h 30m 0s",
+            ),
+        ),
     ]
+
+
+def _expires(of: str, at_s: int) -> dict[str, str]:
+    replica = 'instance="10.0.0.1:8002"'
+    return {
+        f'{names.CERTIFICATE_EXPIRY}{{{replica}, file="tls_cert"}}': f"{at_s}+0x60",
+        f"{names.MODEL_READY}{{{of}, {replica}}}": "1+0x60",
+    }
 
 
 def _runs_on(of: str, asked: str, provider: str) -> dict[str, str]:

@@ -1,0 +1,301 @@
+"""A whole server over TLS, asked by clients of others, while its certificates change."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import requests
+import tritonclient.grpc as over_grpc
+import tritonclient.http as over_http
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.conformance import rows, seal
+from support.real_prometheus import INSTALLED, WHY, RealPrometheus
+from support.servers import Server, fetch
+from support.tls import Authority
+
+from seatrial_serve.api.grpc_call import peer_names_of
+from seatrial_serve.metrics import names
+
+pytestmark = pytest.mark.slow
+REPLACED = 50
+PATH = "/v1/models/conformance:predict"
+BODY = json.dumps({"instances": rows()[:1]})
+HEADERS = {"Content-Type": "application/json"}
+
+
+class Served:
+    """A server over TLS with certificates of its own."""
+
+    def __init__(self, folder: Path, serve: Callable[..., Server], *flags: str) -> None:
+        self.folder, self.authority = folder, Authority(folder / "ca")
+        self.pair = self.authority.issue(folder=folder / "live")
+        self.client = self.authority.issue("client")
+        self.context = self.authority.client(self.client)
+        seal(folder / "bundles")
+        self.server = serve(folder / "bundles", *self.pair.flags, *flags, context=self.context)
+        assert self.server.wait_until_loaded()[0] == 200
+        self.port = int(self.server.url.rpartition(":")[2])
+
+    def replace(self, number: int) -> None:
+        """Another certificate, at once, as a volume of secrets has it."""
+        new = self.authority.issue("next", subject=f"number {number}", folder=self.folder / "next")
+        new.certificate.replace(self.pair.certificate)
+        new.key.replace(self.pair.key)
+        self.server.process.send_signal(signal.SIGHUP)
+
+    def subject(self, *, of_grpc: bool = False) -> str:
+        """The name in the certificate that a new connection is shown."""
+        context = self.authority.client(self.client)
+        context.set_alpn_protocols(["h2"] if of_grpc else ["http/1.1"])
+        port = int(self.server.grpc.rpartition(":")[2]) if of_grpc else self.port
+        with (
+            socket.create_connection(("127.0.0.1", port), 10) as sock,
+            context.wrap_socket(sock, server_hostname="localhost") as wrapped,
+        ):
+            return str(wrapped.getpeercert()["subject"][0][0][1])  # type: ignore[index]
+
+    def channel(self, *, certified: bool = True) -> grpc.Channel:
+        """A new one."""
+        own = (self.client.key.read_bytes(), self.client.certificate.read_bytes())
+        credentials = grpc.ssl_channel_credentials(
+            self.authority.path.read_bytes(), *(own if certified else ())
+        )
+        options = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+        return grpc.secure_channel(
+            f"localhost:{self.server.grpc.rpartition(':')[2]}", credentials, options
+        )
+
+    def until(self, holds: Callable[[], Any]) -> Any:
+        """What `holds` gives once it gives something."""
+        end = time.monotonic() + 20
+        while not (found := holds()):
+            assert time.monotonic() < end, "".join(self.server.log)
+            time.sleep(0.005)
+        return found
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -> Served:
+    """Clients may have a certificate; over gRPC they must."""
+    folder = tmp_path_factory.mktemp("tls")
+    flags = ("--tls-client-ca", str(folder / "ca" / "authority.pem"), "--tls-clients", "optional")
+    return Served(folder, serve, *flags)
+
+
+class Load:
+    """Threads that ask again and again, over kept and new connections, until told to stop."""
+
+    def __init__(self, served: Served) -> None:
+        self._served, self._stop = served, threading.Event()
+        self.answered, self.lost = {"http": 0, "grpc": 0}, list[str]()
+        asks = [("http", self._http), ("http", self._http), ("grpc", self._grpc)]
+        self._threads = [threading.Thread(target=self._run, args=each) for each in asks]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _run(self, over: str, ask: Callable[[], Iterator[bool]]) -> None:
+        asking = ask()
+        while not self._stop.is_set():
+            try:
+                if next(asking):
+                    self.answered[over] += 1
+                else:
+                    self.lost.append(f"{over}: a wrong answer")
+            except Exception as error:  # whatever it is, a request was lost
+                self.lost.append(f"{over}: {error!r}")
+                asking = ask()
+
+    def _http(self) -> Iterator[bool]:
+        while True:
+            connection = http.client.HTTPSConnection(
+                "localhost", self._served.port, timeout=30, context=self._served.context
+            )
+            with closing(connection):
+                for _ in range(5):
+                    connection.request("POST", PATH, BODY, HEADERS)
+                    reply = connection.getresponse()
+                    yield reply.read().startswith(b'{"predictions"') and reply.status == 200
+
+    def _grpc(self) -> Iterator[bool]:
+        while True:
+            with self._served.channel() as channel:
+                health = health_pb2_grpc.HealthStub(channel)
+                for _ in range(5):
+                    request = health_pb2.HealthCheckRequest(service="conformance")
+                    yield health.Check(request, timeout=30).status == 1
+
+
+def test_certificates_replaced_fifty_times_under_load_lose_no_request(served: Served) -> None:
+    before = metric(served, f'{names.CERTIFICATE_RELOADS}{{result="replaced"}}')
+    with Load(served) as load:
+        for number in range(REPLACED):
+            served.replace(number)
+            served.until(lambda: served.subject() == f"number {number}")  # noqa: B023  (called at once)
+            if number % 10 == 0:
+                assert served.subject(of_grpc=True) == f"number {number}"
+    assert load.lost == []
+    assert min(load.answered.values()) > REPLACED
+    replaced = metric(served, f'{names.CERTIFICATE_RELOADS}{{result="replaced"}}') - before
+    assert replaced == REPLACED
+
+
+def metric(served: Served, series: str) -> float:
+    """A metric's value; 0 where it has none yet."""
+    status, text = fetch(served.server.metrics_url, served.context)
+    assert status == 200
+    found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_a_pair_that_is_half_written_is_said_counted_and_mended(served: Served) -> None:
+    series = f'{names.CERTIFICATE_RELOADS}{{result="failed"}}'
+    before, shown = metric(served, series), served.subject()
+    new = served.authority.issue("next", subject="mended", folder=served.folder / "next")
+    new.certificate.replace(served.pair.certificate)
+    served.server.process.send_signal(signal.SIGHUP)
+    served.until(lambda: metric(served, series) == before + 1)
+    assert served.subject() == shown
+    assert any(
+        "certificates not replaced, the last good ones go on" in line for line in served.server.log
+    )
+    new.key.replace(served.pair.key)  # no signal: it is looked at again
+    served.until(lambda: served.subject() == "mended")
+
+
+def test_the_expiry_of_the_served_certificate_is_a_metric(served: Served) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", served.port), 10) as sock,
+        served.context.wrap_socket(sock, server_hostname="localhost") as wrapped,
+    ):
+        shown = ssl.cert_time_to_seconds(str(wrapped.getpeercert()["notAfter"]))  # type: ignore[index]
+    assert metric(served, f'{names.CERTIFICATE_EXPIRY}{{file="tls_cert"}}') == shown
+
+
+def test_requests_and_tritons_clients_are_answered(served: Served) -> None:
+    url = f"https://localhost:{served.port}"
+    reply = requests.post(
+        url + PATH, BODY, headers=HEADERS, verify=served.authority.path, timeout=30
+    )
+    assert reply.status_code == 200
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(url + "/v2", timeout=30)
+    http_client = over_http.InferenceServerClient(
+        f"localhost:{served.port}", ssl=True, ssl_options={"ca_certs": str(served.authority.path)}
+    )
+    grpc_client = over_grpc.InferenceServerClient(
+        f"localhost:{served.server.grpc.rpartition(':')[2]}",
+        ssl=True,
+        root_certificates=str(served.authority.path),
+        private_key=str(served.client.key),
+        certificate_chain=str(served.client.certificate),
+    )
+    for client in (http_client, grpc_client):
+        assert client.is_server_ready()
+        assert client.is_model_ready("conformance")
+        assert client.get_model_metadata("conformance")
+        client.close()
+
+
+def test_a_client_certificate_is_asked_for_and_grpc_requires_it(served: Served) -> None:
+    url = f"https://localhost:{served.port}/v2"
+    own = (str(served.client.certificate), str(served.client.key))
+    for cert in (own, None):  # --tls-clients optional
+        reply = requests.get(url, verify=served.authority.path, cert=cert, timeout=30)
+        assert reply.status_code == 200
+    with served.channel(certified=False) as channel, pytest.raises(grpc.RpcError) as caught:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+    assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+async def test_the_names_of_a_clients_certificate_are_known_over_grpc(tmp_path: Path) -> None:
+    authority, seen = Authority(tmp_path), []
+    pair, client = authority.issue(), authority.issue("client", subject="a client")
+
+    async def answer(request: bytes, context: Any) -> bytes:
+        seen.append(peer_names_of(context))
+        return b""
+
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", {"C": handler}),))
+    credentials = grpc.ssl_server_credentials(
+        [(pair.key.read_bytes(), pair.certificate.read_bytes())],
+        authority.path.read_bytes(),
+        require_client_auth=True,
+    )
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    plain = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    shown = grpc.ssl_channel_credentials(
+        authority.path.read_bytes(), client.key.read_bytes(), client.certificate.read_bytes()
+    )
+    async with grpc.aio.secure_channel(f"localhost:{port}", shown) as channel:
+        await channel.unary_unary("/a.B/C")(b"")
+    async with grpc.aio.insecure_channel(f"localhost:{plain}") as channel:
+        await channel.unary_unary("/a.B/C")(b"")
+    await server.stop(None)
+    assert seen == [("dns:localhost", "cn:a client"), ()]
+
+
+@pytest.mark.skipif(not INSTALLED, reason=WHY)
+def test_prometheus_scrapes_over_tls_with_a_client_certificate_and_a_bearer_token(
+    served: Served, tmp_path: Path
+) -> None:
+    how = {
+        "scheme": "https",
+        "authorization": {"type": "Bearer", "credentials": "sk-of-the-scraper"},
+        "tls_config": {
+            "ca_file": str(served.authority.path), "server_name": "localhost",
+            "cert_file": str(served.client.certificate), "key_file": str(served.client.key),
+        },
+    }  # fmt: skip
+    with RealPrometheus(tmp_path / "prometheus", [served.server.metrics_url], how=how) as judge:
+        found = judge.until(lambda: judge.values(names.CERTIFICATE_EXPIRY, "file"))
+        assert set(found) == {"tls_cert", "tls_client_ca"}
+        assert judge.values("up", "job") == {"seatrial": 1.0}
+
+
+def test_workers_serve_tls_and_follow_its_files(
+    tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    served = Served(tmp_path, serve, "--workers", "2", "--drain-window-s", "0")
+    served.until(lambda: sum("gRPC on port" in line for line in served.server.log) == 2)
+    served.replace(7)
+    # each process reads them, the supervisor for the metrics' port
+    series = f'{names.CERTIFICATE_RELOADS}{{result="replaced"}}'
+    served.until(lambda: metric(served, series) == 2)
+    assert {served.subject() for _ in range(10)} == {"number 7"}
+    assert sum("certificate replaced" in line for line in served.server.log) == 3
+
+
+def test_a_bad_file_at_start_is_an_error_of_the_command_line(tmp_path: Path) -> None:
+    seal(tmp_path / "bundles")
+    pair = Authority(tmp_path).issue()
+    pair.key.write_bytes(b"")
+    command = ["seatrial", "serve", str(tmp_path / "bundles"), "--http-port", "0", *pair.flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "got no private key in PEM" in done.stderr
+    assert "Traceback" not in done.stderr
