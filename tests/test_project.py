@@ -46,7 +46,7 @@ def test_the_serving_wing_imports_without_torch_and_names_the_extra_that_is_miss
         [sys.executable, "-c", BARE], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "pip install 'seatrial[export]'" in done.stdout
+    assert "pip install '.[export]'" in done.stdout
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_a_real_environment_with_the_serve_extra_alone_serves_a_bundle(
     done = subprocess.run(
         ask, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
     )
-    assert "pip install 'seatrial[image]'" in done.stderr
+    assert "pip install '.[image]'" in done.stderr
 
 
 def test_the_dockerfile_is_clean() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 
 import click
 
+from seatrial.completion import SHELLS, install
 from seatrial.extras import extra_of
 from seatrial_contracts.errors import MissingExtra, SeatrialError
 
@@ -74,6 +76,19 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"{self.package}.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that is asked for. Raises `click.UsageError` that names the nearest one."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = get_close_matches(args[0], self.commands_of, n=1)
+            if not near:
+                raise
+            said = f"{error.message} Did you mean '{near[0]}'?"
+            raise click.UsageError(said, error.ctx) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's signature)
         """The list of verbs, without loading them."""
         with formatter.section("Commands"):
@@ -90,6 +105,14 @@ class LazyGroup(click.Group):
     help="Show the whole traceback of an error; it is for reports, not for daily use.",
 )
 @click.version_option(package_name="seatrial")
+@click.option(
+    "--install-completion",
+    type=click.Choice(SHELLS),
+    is_eager=True,
+    expose_value=False,
+    callback=install,
+    help="Let this shell complete verbs and options from its next start on.",
+)
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
     """Seal a trained PyTorch model, prove that it answers as training did, serve it.

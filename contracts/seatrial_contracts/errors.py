@@ -125,12 +125,15 @@ class BundleError(SeatrialError):
 
 
 class MissingExtra(SeatrialError):
-    """An optional dependency is not installed; the message is the pip line that mends it."""
+    """An optional dependency is not installed; the message is the pip line that mends it.
+
+    The line is for a clone: there is no release yet, and the name is not ours in any index.
+    """
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
             f"{what} needs an optional part that is not installed; "
-            f"run: pip install 'seatrial[{extra}]'"
+            f"in the clone of seatrial, run: pip install '.[{extra}]'"
         )
 
 

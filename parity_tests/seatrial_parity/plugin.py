@@ -44,6 +44,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             f"--seatrial-{name.replace('_', '-')}", metavar=metavar, help=f"try too: {what}"
         )
     group.addoption(
+        "--seatrial-key-file",
+        type=Path,
+        metavar="FILE",
+        help="a file whose first line is the key that the server asks for",
+    )
+    group.addoption(
         "--seatrial-trust-torchscript",
         action="store_true",
         help="run TorchScript graphs of the bundles, which are programs, here",
@@ -101,7 +107,11 @@ class BundleItem(pytest.Item):
         addresses = {name: option(f"seatrial_{name}") for name in ADDRESSES}
         trusted = option("seatrial_trust_torchscript")
         asked = TrialRequest(
-            open_bundle(self._bundle_path), pipeline, trust_torchscript=trusted, **addresses
+            open_bundle(self._bundle_path),
+            pipeline,
+            key_file=option("seatrial_key_file"),
+            trust_torchscript=trusted,
+            **addresses,
         )
         only = option("seatrial_runner")
         check_runners(only)

@@ -21,6 +21,13 @@ RAYS_OWN = {
     "workers": "num_replicas or autoscaling_config",
     "threads": "ray_actor_options: num_cpus",
     "container": "the Serve config",
+    "insecure": "http_options: host",
+    "tls_cert": "http_options: ssl_certfile",
+    "tls_key": "http_options: ssl_keyfile",
+    "tls_client_ca": "http_options: ssl_ca_certs",
+    "tls_clients": "http_options: ssl_ca_certs",
+    "trusted_proxies": "what stands before Ray's proxies",
+    "cors_origins": "what stands before Ray's proxies",
 }
 """Setting -> what says the same in a Serve config."""
 OF_ONE_REPLICA = {

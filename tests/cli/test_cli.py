@@ -226,7 +226,7 @@ def test_a_command_whose_packages_are_not_there_names_its_own_extra(
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 1
-    assert capsys.readouterr().err.strip().endswith(f"run: pip install 'seatrial[{extra}]'")
+    assert capsys.readouterr().err.strip().endswith(f"run: pip install '.[{extra}]'")
 
 
 def test_the_pytest_plugin_takes_what_the_command_takes() -> None:

@@ -37,7 +37,7 @@ def test_a_message_escapes_what_a_contract_says_that_acts_on_a_terminal_or_a_log
 
 
 def test_a_missing_extra_is_its_own_pip_line() -> None:
-    assert "pip install 'seatrial[text]'" in str(st.MissingExtra("a text field", "text"))
+    assert "pip install '.[text]'" in str(st.MissingExtra("a text field", "text"))
 
 
 def test_every_public_name_is_there_and_the_root_of_errors_catches_them_all() -> None:

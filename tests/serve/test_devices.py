@@ -139,7 +139,7 @@ def test_a_provider_that_nobody_knows_and_one_that_is_not_built_in_are_told_apar
     assert "asked for 'CudaExecutionProvider', which onnxruntime does not know" in refused(
         provider="CudaExecutionProvider"
     )
-    assert "which this onnxruntime was built without; mend: install seatrial[gpu]" in refused()
+    assert "which this onnxruntime was built without; mend: install the extra gpu" in refused()
     FakeCards(monkeypatch)
     assert load().provider == CUDA
 

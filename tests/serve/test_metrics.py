@@ -419,9 +419,7 @@ def test_the_memory_of_devices_is_shown_where_nvidias_library_is_there(
 
 @pytest.mark.gpu
 def test_the_memory_of_a_real_device_is_shown() -> None:
-    pytest.importorskip(
-        "pynvml", reason="nvidia-ml-py is not installed: pip install 'seatrial[gpu]'"
-    )
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed: pip install '.[gpu]'")
     found = scraped(Metrics()).get("seatrial_device_memory_bytes", {})
     if not found:
         pytest.skip("no NVIDIA device here")

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from seatrial.key_file import read_key
-
 if TYPE_CHECKING:
     from seatrial_contracts.receipt import Receipt
     from seatrial_parity.fuzz import Disagreement
@@ -139,8 +137,9 @@ def command(
         from seatrial_export.load_pipeline import load_pipeline
 
         pipeline = load_pipeline(target)
-    key = read_key(key_file)
-    asked = TrialRequest(bundle, pipeline, key=key, trust_torchscript=trust_torchscript, **servers)
+    asked = TrialRequest(
+        bundle, pipeline, key_file=key_file, trust_torchscript=trust_torchscript, **servers
+    )
     out = out or Path("reports") / f"{bundle.name}-{bundle.version}"
     if rows is not None:
         found = fuzz(asked, only, rows, seed, within_s)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seatrial.key_file import read_key
 from seatrial.row_argument import read_rows
 from seatrial_contracts.errors import Refusal
 
@@ -60,7 +59,7 @@ def command(
     given = None if rows is None else read_rows(rows)
     data = file.read_bytes() if file else None
     predictions = (
-        ask_server(target, str(model), given, data, read_key(key_file))
+        ask_server(target, str(model), given, data, key_file)
         if remote
         else ask_bundle(Path(target), given, data)
     )
@@ -92,7 +91,7 @@ def ask_bundle(path: Path, rows: list[Any] | None, data: bytes | None) -> list[A
 
 
 def ask_server(
-    url: str, model: str, rows: list[Any] | None, data: bytes | None, key: str | None
+    url: str, model: str, rows: list[Any] | None, data: bytes | None, key_file: Path | None
 ) -> list[Any]:
     """Get predictions from a server.
 
@@ -102,11 +101,12 @@ def ask_server(
 
     try:
         from seatrial_parity.http_client import JSON_HEADERS, HttpClient, object_of, odd_answer
+        from seatrial_parity.key_file import read_key
     except ModuleNotFoundError as error:
         if error.name != "httpx":
             raise
         raise MissingExtra("asking a server", "parity") from error
-    client, path = HttpClient(url, key), f"/v1/models/{model}"
+    client, path = HttpClient(url, read_key(key_file)), f"/v1/models/{model}"
     if data is not None:
         reply = client.post(f"{path}:predict", data, {"Content-Type": "application/octet-stream"})
     else:

@@ -38,6 +38,10 @@ DEFAULTS = {
 """What a setting is where nobody says, and its value does not."""
 
 
+SHORTER = {"http_port": ("--port",)}
+"""Setting -> what its flag is called too: as most servers call theirs."""
+
+
 def option(name: str, field: FieldInfo) -> click.Option:
     """Make a setting a command-line option.
 
@@ -49,8 +53,9 @@ def option(name: str, field: FieldInfo) -> click.Option:
     shown = ",".join(default) if isinstance(default, tuple) else default
     help_ = f"{field.description}  [{PREFIX}{name.upper()}; default: {shown}]"
     declared = f"--{flag}/--no-{flag}" if field.annotation is bool else f"--{flag}"
+    shorter = SHORTER.get(name, ())
     return click.Option(
-        [declared, name],
+        [declared, *shorter, name],
         type=None if field.annotation is bool else kind,
         default=None,
         help=help_,

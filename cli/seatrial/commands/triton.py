@@ -76,7 +76,7 @@ def command(
     Each bundle passes its load gate here first: the batch size that pays is measured. Raw input
     (words, sentences, files) works in Triton as it does here, and the contract refuses bad input
     there with the same codes. Triton's Python environment needs seatrial and what the bundle's
-    fields need: pip install 'seatrial[serve,text,image,audio]'. Triton answers the graph's tensors:
+    fields need: pip install '.[serve,text,image,audio]'. Triton answers the graph's tensors:
     what `seatrial serve` makes of them for clients, and request options, stay with it.
     """
     from seatrial_contracts.bundle import open_bundle

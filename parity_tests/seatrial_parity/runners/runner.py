@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.kinds.kind import Array
+from seatrial_parity.key_file import read_key
 
 if TYPE_CHECKING:
     from seatrial_export.pipeline import Pipeline
@@ -36,10 +38,15 @@ class TrialRequest:
     ray: str | None = None
     """Ray Serve with our replicas, http://host:port."""
     ray_grpc: str | None = None
-    key: str | None = None
-    """What our servers ask for."""
+    key_file: Path | None = None
+    """A file whose first line is the key that our servers ask for."""
     trust_torchscript: bool = False
     """May TorchScript graphs of the bundle run here? Each is a program."""
+
+    @property
+    def key(self) -> str | None:
+        """The key that our servers ask for. Raises `DeclarationError`."""
+        return read_key(self.key_file)
 
 
 class Inexpressible(Exception):

@@ -53,7 +53,7 @@ def check_known(options: RuntimeOptions) -> None:
             text = f"asked for {name}, which this onnxruntime was built without"
             raise ModelError(
                 "E_PROVIDER",
-                f"{text}; mend: install seatrial[gpu], in an environment without onnxruntime",
+                f"{text}; mend: install the extra gpu, in an environment without onnxruntime",
             )
 
 
