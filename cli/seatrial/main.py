@@ -17,6 +17,7 @@ COMMANDS = {
     "deploy": "Write manifests for Kubernetes, KServe or Ray Serve from bundles.",
     "diff": "Compare two versions: contracts, answers, size, speed.",
     "drift": "Compare what comes now with what the model was trained on.",
+    "encrypt": "Encrypt a bundle for recipients; its manifest stays readable.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
     "monitor": "Write Prometheus rules, their tests and a Grafana dashboard from bundles.",

@@ -412,6 +412,21 @@ class Settings(BaseSettings):
             "other bytes of the same one. Off, since an old signature stays valid."
         ),
     )
+    identity: Path | None = Field(
+        None,
+        description=(
+            "A file of secret keys that open encrypted bundles: age identities, or an SSH private "
+            "key. It is read at start, and again where none of its keys opens a bundle."
+        ),
+    )
+    identity_command: str | None = Field(
+        None,
+        description=(
+            "A command, in words as a shell has them, whose standard output is such a file: in the "
+            "place of --identity. It runs at start, and again where none of its keys opens a "
+            "bundle."
+        ),
+    )
     trust_torchscript: bool = Field(
         False,
         description=(
