@@ -108,8 +108,8 @@ class Bundle:
     def weights(self, graph: str) -> Path | MemoryFile | None:
         """Where the weights of a graph are that lie outside of it; None if none do.
 
-        Those of an encrypted bundle are decrypted into memory, anew each time. Raises
-        `BundleError` where they are not as they were sealed.
+        Those of an encrypted bundle are decrypted into memory of their own. Raises `BundleError`
+        where they are not as they were sealed.
         """
         name = data_name(graph)
         if isinstance(self.data, EncryptedData) and name in self.data:
@@ -442,7 +442,9 @@ def open_bundle(path: Path, identities: Identities | None = None) -> Bundle:
         # Those are verified as they are looked at.
         for name in files.keys() - {*bundle.onnx_graphs}:
             files.verify(name)
-        for name in data:
+        # The weights of the first variant come last: encrypted ones are kept until it is loaded.
+        first = data_name(bundle.manifest.variants[0].graph)
+        for name in sorted(data, key=first.__eq__):
             data.verify(name)
         bundle.check()
     return bundle

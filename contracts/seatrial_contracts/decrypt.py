@@ -82,6 +82,7 @@ class Decryption:
         if DONT_DUMP is not None:
             memory.madvise(DONT_DUMP)
         self._decrypt(name, size, memory.write)
+        memory.seek(0)
         return MemoryFile(Path(name).name, memory)
 
     def digests(self, name: str, size: int, parts: Sequence[Shard]) -> list[str]:
@@ -125,6 +126,10 @@ class Decryption:
                         self._no_key(header, "an identity that opens none of them")
                 except ValueError:
                     self._changed(name, "with more bytes than were sealed")
+                except OSError as error:
+                    if error.errno is not None:  # the disk's
+                        raise
+                    self._changed(name, "with other bytes than were encrypted")
                 else:
                     break
         if into.got != size:

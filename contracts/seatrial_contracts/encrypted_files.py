@@ -9,7 +9,7 @@ from seatrial_contracts.bundle_files import SealedData, SealedFiles
 from seatrial_contracts.decrypt import Decryption, MemoryFile
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.manifest import SealedFile
-from seatrial_contracts.shards import Shard
+from seatrial_contracts.shards import Shard, digests_in_memory
 
 
 class EncryptedFiles(SealedFiles):
@@ -38,7 +38,8 @@ class EncryptedData(SealedData):
         self, folder: Path, sealed: Mapping[str, SealedFile], where: str, by: Decryption
     ) -> None:
         super().__init__(folder, sealed, where)
-        self._by = by
+        self._by, self._kept = by, dict[str, MemoryFile]()
+        """The file that was verified last, until somebody takes it: so it is decrypted once."""
 
     def __getitem__(self, name: str) -> Path:
         """Raises `BundleError`, and `KeyError` for a name that was not sealed."""
@@ -46,12 +47,15 @@ class EncryptedData(SealedData):
         raise on_no_disk(self._where, f"a path to '{name}'")
 
     def in_memory(self, name: str) -> MemoryFile:
-        """A file in memory of its own, decrypted anew.
+        """A file in memory of its own.
 
         Raises `KeyError` for a name that was not sealed, and `BundleError` where the file is not as
         it was sealed.
         """
         self.verify_once(name)
+        kept = self._kept.pop(name, None)
+        if kept is not None:
+            return kept
         with self._reading(name):
             return self._by.in_memory(name, self._sealed[name].size)
 
@@ -59,7 +63,11 @@ class EncryptedData(SealedData):
         return self._by.path(name)
 
     def _digests(self, name: str, size: int, parts: Sequence[Shard]) -> list[str]:
-        return self._by.digests(name, size, parts)
+        self._kept.clear()
+        file = self._by.in_memory(name, size)
+        found = digests_in_memory(memoryview(file.memory), parts)
+        self._kept[name] = file
+        return found
 
 
 def on_no_disk(where: str, what: str) -> BundleError:
