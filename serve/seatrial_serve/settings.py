@@ -511,11 +511,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Over how many of the last truths accuracy and calibration error are taken.",
     )
-    audit_log: Path | None = Field(
+    audit_log: str | None = Field(
         None,
         description=(
             "File for a record of loads, refused bundles and calls of administration, one JSON "
-            "object a line, that `seatrial audit verify` checks. By default none is kept."
+            "object a line, that `seatrial audit verify` checks; or the local syslog (syslog:), or "
+            "one that is reached over TCP (syslog://HOST:PORT). By default none is kept."
         ),
     )
     keep_failures: Path | None = Field(
