@@ -11,7 +11,7 @@ SLOW := -m slow -n 2 --dist worksteal --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin bench zoo fuzz proto up down clean
+.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin wheel audit bench zoo fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -26,9 +26,9 @@ setup: .venv/.ready ## make .venv with everything in it (CPU)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $@
 
-judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Prometheus, Alertmanager, a registry (without, they are skipped and say so)
-	@for tool in chromium promtool prometheus-alertmanager docker-registry; do command -v $$tool >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium prometheus prometheus-alertmanager docker-registry >/dev/null; fi
+judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Prometheus, Alertmanager, a registry, age, rsyslog (without, they are skipped and say so)
+	@for tool in chromium promtool prometheus-alertmanager docker-registry age rsyslogd; do PATH=$$PATH:/usr/sbin command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium prometheus prometheus-alertmanager docker-registry age rsyslog >/dev/null; fi
 
 demo: setup ## seal the examples, try them, serve them: http://127.0.0.1:8000
 	$(BIN)/python examples/demo.py --out $(BUNDLES)
@@ -104,6 +104,19 @@ image-test: setup image ## build the image, run its server over a read-only root
 lock: setup ## pin the image's packages by hash, as constraints.txt has them (uv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
 	for target in cpu gpu build; do $(BIN)/python deploy/image/lock.py $$target || exit 1; done
+
+wheel: setup ## the wheel, and beside it an SBOM (CycloneDX) of what the image pins for it, into dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	sh deploy/image/sbom.sh $(BIN)/cyclonedx-py dist/seatrial.cdx.json requirements deploy/image/cpu.txt
+
+audit: build/audit/.ready ## known vulnerabilities of the locked packages: of the kept list, then of pip-audit's services (needs a network)
+	build/audit/bin/python tools/advisories.py
+	for lock in cpu gpu build; do build/audit/bin/pip-audit --disable-pip --require-hashes --requirement deploy/image/$$lock.txt || exit 1; done
+
+build/audit/.ready:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit packaging -c constraints.txt
+	@touch $@
 
 pin: ## pin the images that compose and the Dockerfile start from, by digest, in deploy/.env (docker, and a registry within reach)
 	$(PYTHON) deploy/pin.py

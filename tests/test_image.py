@@ -5,6 +5,7 @@ It runs over a read-only root, and answers as training did.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from support.real_image import RealImage, needs_image, open_image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +75,15 @@ def test_its_health_check_knows_a_server_that_answers_from_one_that_does_not(
     port = contained.url.rsplit(":", 1)[1]
     assert image.run(*command, SEATRIAL_HTTP_PORT=port).returncode == 0
     assert image.run(*command, SEATRIAL_HTTP_PORT="1").returncode != 0
+
+
+def test_it_lists_what_is_in_it(image: RealImage) -> None:
+    done = image.run("cat", "/opt/seatrial/sbom.cdx.json")
+    assert done.returncode == 0, done.stderr
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(done.stdout) is None
+    listed = {each["name"] for each in json.loads(done.stdout)["components"]}
+    assert {"onnxruntime", "pyrage", "tokenizers"} <= listed
+    assert not listed & {"huggingface-hub", "hf-xet", "cyclonedx-bom"}
 
 
 def test_nobody_in_it_is_root_and_nothing_of_it_can_be_written(image: RealImage) -> None:

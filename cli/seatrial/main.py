@@ -20,6 +20,7 @@ COMMANDS = {
     "diff": "Compare two versions: contracts, answers, size, speed.",
     "doctor": "Look at this machine: what is installed, what would be refused and why.",
     "drift": "Compare what comes now with what the model was trained on.",
+    "encrypt": "Encrypt a bundle for recipients; its manifest stays readable.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
     "keys": "Make, list and revoke the keys that a server asks for.",

@@ -26,17 +26,22 @@ from seatrial_contracts.bundle_files import (
     sealed_data,
 )
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.decrypt import Decryption, MemoryFile
+from seatrial_contracts.encrypted_files import EncryptedData, EncryptedFiles, on_no_disk
+from seatrial_contracts.encryption import Ciphertext, Encryption, read_encryption, stored_files
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
 from seatrial_contracts.graph_references import Reference, check_ranges, graph_references
 from seatrial_contracts.host_stage import HostStage
+from seatrial_contracts.identities import Identities, identities_from_environment
 from seatrial_contracts.kinds.kind import TensorSpec
-from seatrial_contracts.manifest import ONNX, Manifest, data_name
+from seatrial_contracts.manifest import ENCRYPTION, ONNX, Manifest, SealedFile, data_name
 from seatrial_contracts.measures import Measures, measure
 from seatrial_contracts.plain_file import read_plain_file
 from seatrial_contracts.profile import Profile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
 from seatrial_contracts.receipts_folder import newest_files, read_receipt
+from seatrial_contracts.shards import Shard, digests
 
 MANIFEST, CONTRACT, PROFILE = "manifest.json", "contract.json", "profile.json"
 MAX_MANIFEST_BYTES = 2**20
@@ -67,8 +72,10 @@ class Bundle:
     """The sealed files that hold weights of graphs, by name: where each lies.
 
     They are no part of `files`, since a runtime maps them. Those of a bundle on disk were verified
-    before their path is given.
+    before their path is given; those of an encrypted one have none: see `weights`.
     """
+    encryption: Encryption | None = None
+    """What lies on disk, if the sealed files are encrypted there."""
 
     @property
     def name(self) -> str:
@@ -86,9 +93,33 @@ class Bundle:
         return self.manifest.digest
 
     @property
+    def stored(self) -> dict[str, SealedFile | Ciphertext]:
+        """What lies in its folder beside the manifest: name on disk -> digest and size."""
+        stored = dict(stored_files(self.manifest, self.encryption))
+        if self.encryption is not None:
+            stored[ENCRYPTION] = self.encryption.record
+        return stored
+
+    @property
     def size_bytes(self) -> int:
         """The sealed files together."""
         return sum(file.size for file in self.manifest.files.values())
+
+    def weights(self, graph: str) -> Path | MemoryFile | None:
+        """Where the weights of a graph are that lie outside of it; None if none do.
+
+        Those of an encrypted bundle are decrypted into memory of their own. Raises `BundleError`
+        where they are not as they were sealed.
+        """
+        name = data_name(graph)
+        if isinstance(self.data, EncryptedData) and name in self.data:
+            return self.data.in_memory(name)
+        return self.data.get(name)
+
+    def refuse_encrypted(self, what: str) -> None:
+        """Raise `BundleError` if it is encrypted: `what` would hold its files in plain."""
+        if self.encryption is not None:
+            raise on_no_disk(self.shown, what)
 
     @cached_property
     def contract(self) -> Contract:
@@ -385,8 +416,11 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, identities: Identities | None = None) -> Bundle:
     """Read and verify a bundle folder. Nothing but the manifest is parsed before it is verified.
+
+    `identities` open the sealed files of an encrypted bundle; None: those that the environment
+    names. Without one that fits it raises `BundleError` with E_BUNDLE_ENCRYPTED.
 
     Raises `BundleError` for files that are extra, missing, changed, linked or not plain, for names
     that leave the folder, for parts that do not fit each other or are beyond their bounds, for
@@ -400,7 +434,7 @@ def open_bundle(path: Path) -> Bundle:
             raise BundleError(
                 "E_BUNDLE_MISSING", where, "no folder", "a folder that holds manifest.json"
             )
-        bundle = folder_bundle(path, read_manifest(path))
+        bundle = folder_bundle(path, read_manifest(path), identities)
         files, data = bundle.files, bundle.data
         assert isinstance(files, SealedFiles)
         assert isinstance(data, SealedData)
@@ -408,22 +442,65 @@ def open_bundle(path: Path) -> Bundle:
         # Those are verified as they are looked at.
         for name in files.keys() - {*bundle.onnx_graphs}:
             files.verify(name)
-        for name in data:
+        # The weights of the first variant come last: encrypted ones are kept until it is loaded.
+        first = data_name(bundle.manifest.variants[0].graph)
+        for name in sorted(data, key=first.__eq__):
             data.verify(name)
         bundle.check()
     return bundle
 
 
-def folder_bundle(path: Path, manifest: Manifest) -> Bundle:
-    """The bundle of a folder with this manifest. Each file is verified when it is looked at."""
+def open_plain_bundle(path: Path, what: str) -> Bundle:
+    """`open_bundle` for whoever writes `what`, which would hold sealed files in plain.
+
+    Raises `BundleError` for an encrypted bundle, whatever its identity.
+    """
+    if (path / ENCRYPTION).exists():
+        raise on_no_disk(f"bundle '{path.name}'", what)
+    return open_bundle(path)
+
+
+def verify_stored(path: Path) -> Manifest:
+    """The manifest of a bundle folder whose files are as they were sealed, or encrypted.
+
+    It needs no identity: of an encrypted bundle the encrypted bytes are compared. Raises
+    `BundleError`.
+    """
+    bundle = folder_bundle(path, read_manifest(path))
+    if bundle.encryption is None:
+        return open_bundle(path).manifest
+    _check_names(bundle)
+    for name, stored in bundle.encryption.files.items():
+        with reading("E_BUNDLE_CHANGED", f"{bundle.shown}, '{name}'", "the encrypted bytes"):
+            found = digests(path / name, stored.size, [Shard(name, 0, stored.size)])
+        if found != [stored.sha256]:
+            got, want = f"'{name}' with other bytes than were encrypted", "the encrypted bytes"
+            raise BundleError("E_BUNDLE_CHANGED", bundle.shown, got, want)
+    return bundle.manifest
+
+
+def folder_bundle(path: Path, manifest: Manifest, identities: Identities | None = None) -> Bundle:
+    """The bundle of a folder with this manifest. Each file is verified when it is looked at.
+
+    `identities`: see `open_bundle`. Raises `BundleError` for a record of an encryption that is
+    none, or another bundle's.
+    """
     read, mapped = sealed_apart(manifest.files)
     shown = f"bundle {manifest.name} {manifest.version}"
-    return Bundle(path, manifest, SealedFiles(path, read, shown), SealedData(path, mapped, shown))
+    encryption = read_encryption(path, manifest)
+    if encryption is None:
+        files, data = SealedFiles(path, read, shown), SealedData(path, mapped, shown)
+        return Bundle(path, manifest, files, data)
+    by = Decryption(path, encryption, identities or identities_from_environment(), shown)
+    return Bundle(
+        path, manifest, EncryptedFiles(path, read, shown, by),
+        EncryptedData(path, mapped, shown, by), encryption,
+    )  # fmt: skip
 
 
 def _check_names(bundle: Bundle) -> None:
     """The sealed files are there, as plain files, and no other."""
-    missing = set(bundle.manifest.files) | {MANIFEST}
+    missing = {*bundle.stored, MANIFEST}
     for name in _plain_files(bundle.path):
         if name not in missing:
             got = f"a file that was not sealed: {ascii(name)[:64]}"

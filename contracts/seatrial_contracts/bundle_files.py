@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -84,11 +84,7 @@ class _Files:
         sealed = self._sealed[name]
         parts = shards_of(name, sealed.size) or (Shard(name, 0, sealed.size),)
         with self._reading(name):
-            with open_plain_file(self._folder / name, sealed.size) as (_, size):
-                pass
-            if size != sealed.size:
-                raise NotPlainFile(f"{size} bytes")
-            found = digests(self._folder / name, sealed.size, parts)
+            found = self._digests(name, sealed.size, parts)
         wanted = sealed.shards or {name: sealed.sha256}
         changed = [
             part.name
@@ -97,6 +93,18 @@ class _Files:
         ]
         if changed:
             self._changed(name, "" if changed == [name] else f" in {', '.join(changed[:3])}")
+
+    def _path(self, name: str) -> Path:
+        """Where a file lies."""
+        return self._folder / name
+
+    def _digests(self, name: str, size: int, parts: Sequence[Shard]) -> list[str]:
+        """SHA-256 of each part of a file of `size` bytes. Raises `NotPlainFile` and `OSError`."""
+        with open_plain_file(self._path(name), size) as (_, found):
+            pass
+        if found != size:
+            raise NotPlainFile(f"{found} bytes")
+        return digests(self._path(name), size, parts)
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
@@ -127,10 +135,14 @@ class SealedFiles(_Files, Mapping[str, bytes]):
         """
         sealed = self._sealed[name]
         with self._reading(name):
-            data = read_plain_file(self._folder / name, sealed.size)
+            data = self._read(name, sealed.size)
         if (len(data), sha256(data)) != (sealed.size, sealed.sha256):
             self._changed(name)
         return data
+
+    def _read(self, name: str, size: int) -> bytes:
+        """The bytes of a file of `size` bytes. Raises `NotPlainFile` and `OSError`."""
+        return read_plain_file(self._path(name), size)
 
 
 class SealedData(_Files, Mapping[str, Path]):
@@ -146,10 +158,13 @@ class SealedData(_Files, Mapping[str, Path]):
         Raises `KeyError` for a name that was not sealed, and `BundleError` where the file is not as
         it was sealed.
         """
-        path = self._folder / name
+        self.verify_once(name)
+        return self._path(name)
+
+    def verify_once(self, name: str) -> None:
+        """Verify a file if it was not before, or has changed since. Raises as `verify` does."""
         if self._stamp(name) != self._seen.get(name):
             self.verify(name)
-        return path
 
     def verify(self, name: str) -> None:
         """See `_Files.verify`."""
@@ -160,7 +175,7 @@ class SealedData(_Files, Mapping[str, Path]):
     def _stamp(self, name: str) -> tuple[int, ...]:
         """What differs once a file was written to or replaced. Raises `KeyError`."""
         with self._reading(name):
-            status = (self._folder / name).stat(follow_symlinks=False)
+            status = self._path(name).stat(follow_symlinks=False)
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

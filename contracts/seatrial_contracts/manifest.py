@@ -22,6 +22,8 @@ Source: Protocol Buffers, "Proto Limits".
 """
 DATA_SUFFIX = ".data"
 """How the name of a file with weights of a graph ends, after the graph's own name."""
+ENCRYPTION = "encryption.json"
+"""Beside the manifest of a bundle whose sealed files are encrypted; no sealed file's name."""
 MAX_DATA_BYTES = 2**40
 """The largest file of weights: its shards still fit into a manifest."""
 MAX_JSON_BYTES, MAX_JSON_LINES_BYTES = 2**26, 2**30
@@ -196,6 +198,8 @@ class Manifest(_Value):
     def _within_bounds(self) -> Self:
         if len({variant.name for variant in self.variants}) < len(self.variants):
             raise ValueError("two variants of one name")
+        if ENCRYPTION in self.files:
+            raise ValueError(f"a sealed file '{ENCRYPTION}', which names something else")
         for name, file in self.files.items():
             suffix = name.rpartition(".")[2]
             most = MOST_BYTES.get(suffix, MAX_FILE_BYTES)

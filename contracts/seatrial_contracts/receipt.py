@@ -94,6 +94,14 @@ class Trial(BaseModel):
     """Rows with a label that is not the training side's: the first of them."""
     cost: Cost | None = None
 
+    def without_values(self) -> Trial:
+        """The same without answers to golden rows, which nobody writes of an encrypted bundle."""
+        finding = self.finding
+        if finding:
+            places = [f"sample {row.sample}, output '{row.output}'" for row in self.worst[:1]]
+            finding = "; ".join([*places, "numbers of an encrypted bundle are not shown"])
+        return self.model_copy(update={"worst": (), "finding": finding})
+
     @property
     def row_set(self) -> Literal["golden", "held-out", "drawn"]:
         """Which rows were asked."""

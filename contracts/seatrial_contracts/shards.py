@@ -47,6 +47,15 @@ def digests(path: Path, size: int, parts: Sequence[Shard]) -> list[str]:
         return list(pool.map(lambda part: _digest(place, part.start, part.end), parts))
 
 
+def digests_in_memory(data: memoryview, parts: Sequence[Shard]) -> list[str]:
+    """SHA-256 of each part of what is in memory."""
+    threads = min(len(parts), MOST_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        return list(
+            pool.map(lambda part: hashlib.sha256(data[part.start : part.end]).hexdigest(), parts)
+        )
+
+
 def _digest(file: int, start: int, end: int) -> str:
     digest = hashlib.sha256()
     for chunk in _chunks(file, start, end):

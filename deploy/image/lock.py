@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ("oci", "text", "image", "audio")
+SHARED = ("oci", "age", "text", "image", "audio")
 EXTRAS = {"cpu": ("serve", *SHARED), "gpu": ("gpu", *SHARED)}
 OLDEST_PYTHON = "3.11"
 
 
 def lock(target: str) -> None:
-    """Write `deploy/image/<target>.txt`: an extra's packages, or what builds our wheel."""
+    """Write `deploy/image/<target>.txt`: an extra's packages, or what builds wheel and SBOMs."""
     extras = [flag for extra in EXTRAS.get(target, ()) for flag in ("--extra", extra)]
-    source, given = ("pyproject.toml", None) if extras else ("-", "hatchling\n")
+    source, given = ("pyproject.toml", None) if extras else ("-", "hatchling\ncyclonedx-bom\n")
     command = [
         sys.executable,
         "-m",

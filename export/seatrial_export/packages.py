@@ -65,8 +65,10 @@ def graphs_of(manifest: Manifest) -> dict[tuple[str, str], str]:
 def write_package(bundle: Bundle, target: Path) -> Path:
     """Write a bundle as a package, whole or not at all.
 
-    Raises `DeclarationError` where there is something already, or nothing can be written.
+    Raises `BundleError` for an encrypted bundle, `DeclarationError` where there is something
+    already, or nothing can be written.
     """
+    bundle.refuse_encrypted("a model package")
     where = f"package '{target.name}'"
     if target.suffix != SUFFIX:
         raise DeclarationError(where, f"'{target.suffix}'", f"a folder called NAME{SUFFIX}")

@@ -471,6 +471,21 @@ class Settings(BaseSettings):
             "other bytes of the same one. Off, since an old signature stays valid."
         ),
     )
+    identity: Path | None = Field(
+        None,
+        description=(
+            "A file of secret keys that open encrypted bundles: age identities, or an SSH private "
+            "key. It is read at start, and again where none of its keys opens a bundle."
+        ),
+    )
+    identity_command: str | None = Field(
+        None,
+        description=(
+            "A command, in words as a shell has them, whose standard output is such a file: in the "
+            "place of --identity. It runs at start, and again where none of its keys opens a "
+            "bundle."
+        ),
+    )
     trust_torchscript: bool = Field(
         False,
         description=(
@@ -555,11 +570,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Over how many of the last truths accuracy and calibration error are taken.",
     )
-    audit_log: Path | None = Field(
+    audit_log: str | None = Field(
         None,
         description=(
             "File for a record of loads, refused bundles and calls of administration, one JSON "
-            "object a line, that `seatrial audit verify` checks. By default none is kept."
+            "object a line, that `seatrial audit verify` checks; or the local syslog (syslog:), or "
+            "one that is reached over TCP (syslog://HOST:PORT). By default none is kept."
         ),
     )
     keep_failures: Path | None = Field(

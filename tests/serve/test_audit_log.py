@@ -17,7 +17,8 @@ from support.toys import ROWS, fake_runtimes, toy_bundle
 
 from seatrial.commands.audit import command
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.process.audit_log import FIRST, AuditLog, follow_chain, record, recording
+from seatrial_serve.process.audit_lines import FIRST, follow_chain
+from seatrial_serve.process.audit_log import AuditLog, record, recording
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -168,4 +169,4 @@ def test_without_a_file_nothing_is_recorded(tmp_path: Path) -> None:
     with recording(None):
         record("load", model="toy")
     assert list(tmp_path.iterdir()) == []
-    assert follow_chain([]) == (0, FIRST, "")
+    assert follow_chain([]) == (0, FIRST, "", 0)

@@ -177,7 +177,7 @@ def test_the_bound_is_the_servers_setting_by_the_same_name(
 
 
 def test_what_an_address_held_is_remembered_for_this_user_alone(tmp_path: Path) -> None:
-    one = RememberedBundle(name="toy", version="1.0.0", digest="a" * 64)
+    one = RememberedBundle(name="toy", version="1.0.0", key="a" * 64)
     what = Remembered(
         address="oci://r.io/a:1", single=True, mark=None, bundles=(one,), selections={}
     )

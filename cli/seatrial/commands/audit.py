@@ -25,20 +25,20 @@ def command() -> None:
 def verify(files: tuple[Path, ...], last: str | None) -> None:
     """Verify that no line of a log was changed, added or removed.
 
-    Several FILEs, the oldest first, are one log that was moved away now and then. Prints the number
+    Several FILEs, the oldest first, are one log that was moved away now and then. Lines of a syslog
+    may have any prefix, and lines of other programs between them. Prints the number
     of lines and the digest of the last one: keep it elsewhere, and give it as --last the next time,
     so that a log that was cut at its end is found too. Exits with 1 where the chain breaks.
     """
     from seatrial_contracts.canonical import sha256
-    from seatrial_serve.process.audit_log import follow_chain
+    from seatrial_serve.process.audit_lines import follow_chain, lines_of
 
     chain = follow_chain(files)
     if chain.fault:
         click.echo(f"{chain.fault}; {chain.lines} lines before it are as they were written")
         raise click.exceptions.Exit(1)
-    if last is not None:
-        digests = (sha256(line) for path in files for line in path.read_bytes().splitlines(True))
-        if last not in digests:
-            click.echo(f"no line of digest {last}: the log was cut, or is another one")
-            raise click.exceptions.Exit(1)
-    click.echo(f"{chain.lines} lines, last {chain.last}")
+    if last is not None and last not in (sha256(line.data) for line in lines_of(files)):
+        click.echo(f"no line of digest {last}: the log was cut, or is another one")
+        raise click.exceptions.Exit(1)
+    of = f" of {chain.processes} processes" if chain.processes > 1 else ""
+    click.echo(f"{chain.lines} lines{of}, last {chain.last}")

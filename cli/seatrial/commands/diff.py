@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from seatrial.identity_option import identity_option
+
 if TYPE_CHECKING:
     from seatrial_parity.versions import Versions
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write release notes in Markdown.",
 )
+@identity_option
 def command(old: str, new: str, as_json: bool, notes: Path | None) -> None:
     """Compare two bundles of a model: contracts, answers to both golden sets, size and speed.
 

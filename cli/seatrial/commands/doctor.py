@@ -14,6 +14,8 @@ from pathlib import Path
 
 import click
 
+from seatrial.identity_option import identity_option
+
 GOOD, NOTE, BAD = "ok", "note", "bad"
 MARKS = {GOOD: "ok  ", NOTE: "note", BAD: "BAD "}
 SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimd", "asimddp")
@@ -27,6 +29,7 @@ REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*;.*extra == [\"']([\w-]+)[\"']")
 @click.command("doctor")
 @click.argument("bundles", metavar="[BUNDLE...]", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
+@identity_option
 def command(bundles: tuple[Path, ...], as_json: bool) -> None:
     """Look at this machine: what is installed, what it can do, what would be refused and why.
 

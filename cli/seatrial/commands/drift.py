@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from seatrial.identity_option import identity_option
+
 if TYPE_CHECKING:
     from seatrial.drift_sources import Seen
     from seatrial_contracts.drift import FieldDrift
@@ -57,6 +59,7 @@ With fewer rows, the PSI of two samples of one population is often above a tenth
     help="Write a PNG: live against reference.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
+@identity_option
 def command(
     path: Path,
     rows: str | None,

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from seatrial.identity_option import identity_option
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import MissingExtra
 from seatrial_contracts.manifest import data_name
@@ -24,6 +25,7 @@ from seatrial_contracts.needs import Needs
     help="Load and try it here as the server would, "
     "and show what its batches cost on this machine.",
 )
+@identity_option
 def command(address: str, as_json: bool, measure: bool) -> None:
     """Verify a bundle and show its contract, variants, receipts and provenance.
 

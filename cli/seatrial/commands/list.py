@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from seatrial.identity_option import identity_option
 from seatrial_contracts.errors import MissingExtra, SeatrialError, Unavailable
 
 COLUMNS = ("model", "version", "state", "digest", "size", "variants")
@@ -27,6 +28,7 @@ COLUMNS = ("model", "version", "state", "digest", "size", "variants")
     help="A file whose first line is the key that a server asks for.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
+@identity_option
 def command(place: str, verify: bool, key_file: Path | None, as_json: bool) -> None:
     """List bundles: model, version, state, digest, size and variants.
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from seatrial.identity_option import identity_option
+
 
 @click.command("monitor")
 @click.argument(
@@ -31,6 +33,7 @@ import click
     show_default=True,
     help="How long a condition holds before its alert fires.",
 )
+@identity_option
 def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) -> None:
     """Write alert rules, their tests and a dashboard, each from the bundle's own contract.
 

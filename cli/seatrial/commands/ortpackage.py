@@ -23,14 +23,14 @@ def command(path: Path, out: Path | None) -> None:
     Graphs of other formats stay in that asset. The package takes the graph's tensors: what the
     contract refuses, and what the host stage makes of raw rows, is `seatrial serve`'s.
     """
-    from seatrial_contracts.bundle import open_bundle
+    from seatrial_contracts.bundle import open_plain_bundle
     from seatrial_contracts.errors import MissingExtra
 
     try:
         from seatrial_export.packages import SUFFIX, write_package
     except ImportError as error:
         raise MissingExtra("seatrial ortpackage", "serve") from error
-    bundle = open_bundle(path)
+    bundle = open_plain_bundle(path, "a model package")
     written = write_package(bundle, out or Path(f"{bundle.name}{SUFFIX}"))
     click.echo(f"wrote {written}")
     click.echo(f"back again: seatrial adopt {written}")

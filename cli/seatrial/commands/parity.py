@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from seatrial.identity_option import identity_option
+
 if TYPE_CHECKING:
     from seatrial_contracts.receipt import Receipt
     from seatrial_parity.fuzz import Disagreement
@@ -100,6 +102,7 @@ if TYPE_CHECKING:
     "which the pipeline reads as golden rows (st.read_rows).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
+@identity_option
 def command(
     address: str,
     target: str | None,

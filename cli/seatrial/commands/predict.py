@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seatrial.identity_option import identity_option
 from seatrial.row_argument import read_rows
 from seatrial_contracts.errors import Refusal
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one line of JSON instead of indented text."
 )
+@identity_option
 def command(
     target: str,
     rows: str | None,

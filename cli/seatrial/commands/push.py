@@ -7,10 +7,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from seatrial.identity_option import identity_option
+
 
 @click.command("push")
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.argument("address", metavar="ADDRESS")
+@identity_option
 def command(bundle: Path, address: str) -> None:
     """Push a bundle to a registry (oci://HOST/NAME:TAG) or an object store (s3://, gs://, az://).
 
@@ -21,7 +24,7 @@ def command(bundle: Path, address: str) -> None:
     same bundle gives the same digests. The tag moves last. In an object store the manifest is
     written last, and a version that is there never changes.
     """
-    from seatrial_contracts.bundle import open_bundle
+    from seatrial_contracts.bundle import open_bundle, open_plain_bundle
     from seatrial_contracts.errors import DeclarationError
     from seatrial_serve.stores.address import Folder, InMlflow, InRegistry, read_address
 
@@ -29,7 +32,10 @@ def command(bundle: Path, address: str) -> None:
     if isinstance(to, Folder):
         want = "oci://, mlflow:models:/NAME, s3://, gs:// or az://"
         raise DeclarationError(f"address '{to.shown}'", "a path", want)
-    opened = open_bundle(bundle)
+    if isinstance(to, InMlflow):
+        opened = open_plain_bundle(bundle, "a model of MLflow's")
+    else:
+        opened = open_bundle(bundle)
     said = f"pushed {opened.name} {opened.version} to"
     with Console(stderr=True).status("") as status:
         if isinstance(to, InRegistry):

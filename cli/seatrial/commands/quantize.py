@@ -106,7 +106,7 @@ def command(
     it, the nearest is shown, nothing is sealed, and the exit code is 1. A search that was stopped
     goes on where it was.
     """
-    from seatrial_contracts.bundle import open_bundle
+    from seatrial_contracts.bundle import open_plain_bundle
     from seatrial_export.graphs.scratch import Scratch
     from seatrial_export.quantize.quantize_bundle import quantize_bundle
     from seatrial_export.quantize.subject import Subject
@@ -118,7 +118,7 @@ def command(
         raise DeclarationError(
             "--promise", "--budget too", "one of them: a budget becomes the promise"
         )
-    bundle = open_bundle(path)
+    bundle = open_plain_bundle(path, "a quantised bundle")
     home = out or bundle.path.resolve().parent.parent
     subject = Subject(bundle, calibration_rows(rows, target), Scratch(home))
     names = wanted or ("int8" if subject.original.has("Conv") else "int8_per_token",)

@@ -27,11 +27,11 @@ def command(path: Path, out: Path | None, markdown: Path | None) -> None:
     `quantize`; of each thing tried, the newest counts. It exits with 0 whatever the verdict:
     `seatrial parity` is what fails a build.
     """
-    from seatrial_contracts.bundle import open_bundle
+    from seatrial_contracts.bundle import open_plain_bundle
     from seatrial_parity.printable import printable
     from seatrial_parity.report import gather, write_markdown, write_page
 
-    findings = gather(open_bundle(path))
+    findings = gather(open_plain_bundle(path, "a report"))
     bundle = findings.bundle
     out = out or Path("reports") / f"{bundle.name}-{bundle.version}.html"
     written = {out: write_page(findings)} | (

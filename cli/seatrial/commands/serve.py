@@ -27,6 +27,8 @@ DEFAULTS = {
     "predict_path": "none",
     "health_path": "none",
     "variant": "the first",
+    "identity": "none",
+    "identity_command": "none",
     "threads": "granted cores",
     "devices": "the first card",
     "device_memory_bytes": "what is free",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from seatrial.identity_option import identity_option
+
 
 @click.command("sign")
 @click.argument(
@@ -27,6 +29,7 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file whose first line is the key's password.",
 )
+@identity_option
 def command(
     paths: tuple[Path, ...], key: Path, certificate: Path | None, password_file: Path | None
 ) -> None:

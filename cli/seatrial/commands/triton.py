@@ -79,7 +79,7 @@ def command(
     fields need: pip install '.[serve,text,image,audio]'. Triton answers the graph's tensors:
     what `seatrial serve` makes of them for clients, and request options, stay with it.
     """
-    from seatrial_contracts.bundle import open_bundle
+    from seatrial_contracts.bundle import open_plain_bundle
     from seatrial_contracts.errors import DeclarationError, MissingExtra
 
     if accelerator and (placing["device"] != "gpu" or placing["backend"] != "onnxruntime"):
@@ -96,7 +96,7 @@ def command(
         from seatrial_serve.triton.repository import write_repository
     except ImportError as error:
         raise MissingExtra("seatrial triton", "triton") from error
-    bundles = [open_bundle(path) for path in paths]
+    bundles = [open_plain_bundle(path, "a Triton model repository") for path in paths]
     if triton_version:
         for bundle in bundles:
             check_release(bundle, triton_version)

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
+from seatrial.identity_option import identity_option
+
 
 @click.command("verify")
 @click.argument("address", metavar="BUNDLE")
 @click.argument("signers", metavar="SIGNERS", type=click.Path(path_type=Path))
+@identity_option
 def command(address: str, signers: Path) -> None:
     """Verify the signature of a bundle, every byte of it, and the signatures of its receipts.
 

@@ -40,6 +40,7 @@ def quantize_bundle(
     `DeclarationError`, `GateError` and `BundleError`; then nothing is written.
     """
     old = subject.bundle
+    old.refuse_encrypted("a quantised bundle")
     version = version or next_version(old.version)
     try:
         check_version(version)

@@ -24,6 +24,7 @@ def bisect_bundle(
     Each departure is saved in `folder`. Raises `DeclarationError` without a pipeline, `GateError`
     where it no longer exports.
     """
+    bundle.refuse_encrypted("what --bisect saves")
     if pipeline is None:
         raise DeclarationError(
             "--bisect", "no pipeline", "--pipeline FILE.py:NAME, whose values are the reference"

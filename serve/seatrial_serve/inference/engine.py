@@ -27,7 +27,7 @@ from seatrial_contracts.host_stage import (
     shape_key,
 )
 from seatrial_contracts.kinds.kind import Array
-from seatrial_contracts.manifest import ONNX, data_name
+from seatrial_contracts.manifest import ONNX
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.onnx.needs import check_needs
 from seatrial_serve.runtimes.runtime import LoadRuntime, Runtime, RuntimeOptions
@@ -284,7 +284,11 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
     check_needs(bundle, chosen if (options.runtime or chosen.format) == ONNX else None)
     prepare = bundle.manifest.prepare
     host = RuntimeOptions(intra_op_threads=options.intra_op_threads)
-    options = replace(options, serves=(bundle.name, bundle.version, bundle.digest))
+    options = replace(
+        options,
+        serves=(bundle.name, bundle.version, bundle.digest),
+        cache=None if bundle.encryption is not None else options.cache,
+    )
     with ExitStack() as unless_loaded:
         prepared = load_graph(bundle, prepare.graph, host) if prepare else None
         if prepared is not None:
@@ -305,8 +309,8 @@ def load_graph(
     Weights outside of the graph are those that were sealed with it. Raises what the runtime raises,
     and `BundleError` where a file is not as it was sealed.
     """
-    data = bundle.data.get(data_name(graph))
-    return (load or runtimes()[ONNX])(bundle.files[graph], replace(options, data=data))
+    load = load or runtimes()[ONNX]
+    return load(bundle.files[graph], replace(options, data=bundle.weights(graph)))
 
 
 def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> None:

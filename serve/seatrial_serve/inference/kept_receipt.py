@@ -65,10 +65,13 @@ def receipt_facts(engine: Engine, options: RuntimeOptions) -> dict[str, str] | N
 
     None where receipts are neither kept nor trusted: for a remote runtime, which may change behind
     this process; on cards, whose drivers do not say what they change; and where the system does not
-    tell one machine from another.
+    tell one machine from another. None of an encrypted bundle too: a receipt holds numbers of the
+    answers to golden rows, and would lie plain in the cache.
     """
     machine = machine_key()
     if engine.remote or engine.slots is not None or machine is None:
+        return None
+    if engine.bundle.encryption is not None:
         return None
     settings = [
         options.providers,

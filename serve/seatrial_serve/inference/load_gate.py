@@ -108,11 +108,13 @@ class LoadGate:
             failed is None,
             None if None in errors else max(error for error in errors if error is not None),
         )
+        hides = self._engine.bundle.encryption is not None
+        shown = tuple(trial.without_values() for trial in trials) if hides else trials
         missing = lacking(self._engine)
         if failed is not None:
             text = (
                 f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: "
-                f"{failed.finding}"
+                f"{(failed.without_values() if hides else failed).finding}"
             )
             raise ModelError("E_LOAD_GATE", "; ".join(filter(None, (text, missing))))
         if missing:
@@ -123,7 +125,7 @@ class LoadGate:
         elements = sizes[len(sizes) // 2], sizes[-1]
         with self._measuring:
             pace = self.measure()
-        return Admitted(trials, pace, elements, self._telling_row(trials[0]), self._anchors())
+        return Admitted(shown, pace, elements, self._telling_row(trials[0]), self._anchors())
 
     def resume(self, kept: KeptReceipt) -> Admitted | None:
         """What a kept receipt says, if its golden row is answered rightly once more; else None."""

@@ -56,6 +56,7 @@ def push_to_mlflow(
     if address.name is None or address.version is not None:
         want = f"{MLFLOW}models:/NAME or {MLFLOW}models:/NAME@ALIAS: MLflow numbers the versions"
         raise DeclarationError(f"address '{address.shown}'", "an address to read from", want)
+    bundle.refuse_encrypted("a model of MLflow's")
     check_servers(address)
     with naming_faults(address.shown), quiet():
         client = MlflowClient()

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from seatrial_contracts.identities import Identities
 from seatrial_contracts.receipt import now
 from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.inference.kept_receipt import KeptReceipt, KeptReceipts, receipt_facts
@@ -47,9 +48,10 @@ class Loader:
         """Keep what a load needs.
 
         `repository` says what a version would take over from. Raises `DeclarationError` for a trust
-        policy that cannot be read.
+        policy or an identity that cannot be read.
         """
         self._trust = open_trust(settings, repository)
+        self._identities = open_identities(settings)
         self._repository = repository
         self._settings, self._plan, self._metrics = settings, plan, metrics
         self._pool, self._host_stages = pool, host_stages
@@ -60,7 +62,7 @@ class Loader:
         entry.gate = entry.held = entry.signed = None
         settings, trust = self._settings, self._trust
         signed = trust.check(entry.path) if trust is not None else None
-        bundle = open_entry(entry)
+        bundle = open_entry(entry, self._identities)
         if trust is not None and signed is not None:
             trust.check_opened(entry.name, bundle, signed)
         if not settings.allow_breaking:
@@ -169,6 +171,16 @@ class Loader:
         return BatchRule(
             rows, deep_rows, free_padding=free_padding, max_wait_s=self._settings.max_wait_s
         )
+
+
+def open_identities(settings: Settings) -> Identities:
+    """What opens encrypted bundles, read once, so that a wrong identity is told at start.
+
+    Raises `DeclarationError` for one that cannot be read, and `MissingExtra`.
+    """
+    identities = Identities(settings.identity, settings.identity_command)
+    _ = identities.keys
+    return identities
 
 
 def open_trust(settings: Settings, repository: Repository) -> Trust | None:

@@ -16,6 +16,7 @@ from seatrial_contracts.bundle import (
 )
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import BundleError, DeclarationError, ModelError
+from seatrial_contracts.identities import Identities
 from seatrial_contracts.manifest import NAME, VERSION, version_key
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.models.entry import Entry
@@ -208,15 +209,15 @@ def stamp_of(bundle: Path) -> str:
         return ""
 
 
-def open_entry(entry: Entry) -> Bundle:
+def open_entry(entry: Entry, identities: Identities | None = None) -> Bundle:
     """The verified bundle of an entry.
 
-    Raises `BundleError`, also where folder and manifest disagree about name or version, and
-    `ModelError` where nobody knows what is selected of it.
+    `identities`: see `open_bundle`. Raises `BundleError`, also where folder and manifest disagree
+    about name or version, and `ModelError` where nobody knows what is selected of it.
     """
     if entry.unselected:
         raise ModelError("E_SELECTION", entry.unselected)
-    bundle = open_held(entry)
+    bundle = open_held(entry, identities)
     sealed_as = entry.sealed_as or entry.name
     if (bundle.name, bundle.version) != (sealed_as, entry.version):
         raise BundleError(
@@ -228,13 +229,13 @@ def open_entry(entry: Entry) -> Bundle:
     return bundle
 
 
-def open_held(entry: Entry) -> Bundle:
+def open_held(entry: Entry, identities: Identities | None = None) -> Bundle:
     """The verified bundle of an entry. In the cache, one that its disk damaged is removed.
 
     The next look at its store fetches it anew. Raises `BundleError`.
     """
     try:
-        return open_bundle(entry.path)
+        return open_bundle(entry.path, identities)
     except BundleError as error:
         if isinstance(entry.hold, KeptBundle) and error.code in DAMAGED:
             entry.hold.discard()

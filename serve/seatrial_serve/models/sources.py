@@ -36,9 +36,9 @@ class Held:
     """Model and version -> the signature file beside the bundle."""
 
     @property
-    def digests(self) -> dict[tuple[str, str], str]:
-        """The bundles' digests."""
-        return {key: kept.digest for key, kept in self.bundles.items()}
+    def keys(self) -> dict[tuple[str, str], str]:
+        """What the bundles are kept under: see `Offer.key`."""
+        return {each: kept.key for each, kept in self.bundles.items()}
 
 
 @dataclass
@@ -162,7 +162,7 @@ class Sources:
         assert held is not None
         return (
             before is None
-            or before.digests != held.digests
+            or before.keys != held.keys
             or before.selections != held.selections
             or before.signatures != held.signatures
         )
@@ -245,7 +245,7 @@ class Sources:
             return None
         bundles, signatures = {}, {}
         for each in known.bundles:
-            kept = self._cache.find(each.digest, each.name, each.version)
+            kept = self._cache.find(each.key, each.name, each.version)
             if kept is None:
                 return None
             bundles[each.name, each.version] = kept
@@ -337,8 +337,8 @@ def as_remembered(address: str, held: Held) -> Remembered:
         single=held.single,
         mark=held.mark,
         bundles=tuple(
-            RememberedBundle(name=name, version=version, digest=digest)
-            for (name, version), digest in held.digests.items()
+            RememberedBundle(name=name, version=version, key=key)
+            for (name, version), key in held.keys.items()
         ),
         selections={
             name: {file: data.decode("utf-8", "replace") for file, data in files.items()}

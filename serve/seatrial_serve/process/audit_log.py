@@ -1,4 +1,4 @@
-"""The audit log: what was loaded, refused, retired and administered, in a file that tells changes.
+"""The audit log: what was loaded, refused, retired and administered, in lines that tell changes.
 
 Each line is a JSON object with the SHA-256 of the line before it. Whoever changes, adds or removes
 a line breaks the chain from there on; what was cut off at the end shows by the digest of the last
@@ -10,20 +10,19 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
-from seatrial_contracts.canonical import canonical_json, read_json, sha256
+from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.receipt import now
+from seatrial_serve.process.audit_lines import FIRST
+from seatrial_serve.process.syslog import PREFIX, SyslogAudit
 
 log = logging.getLogger("seatrial.audit")
 MOST_LINE_BYTES = 64 * 1024
 """The longest line, and how much of a file's end is read to find the last one."""
-FIRST = "0" * 64
-"""What takes the place of a line before the first."""
 recorded = logging.getLogger("seatrial.record")
 """Records reach the audit log's file by this logger, and nothing else."""
 recorded.setLevel(logging.INFO)
@@ -88,12 +87,13 @@ class AuditLog(logging.Handler):
 
 
 @contextmanager
-def recording(path: Path | None) -> Iterator[None]:
-    """Record events into a file, if one is wanted. Raises `DeclarationError`."""
-    if path is None:
+def recording(target: str | Path | None) -> Iterator[None]:
+    """Record events into a file or a syslog, if one is wanted. Raises `DeclarationError`."""
+    if target is None:
         yield
         return
-    handler = AuditLog(path)
+    syslog = SyslogAudit(str(target)) if str(target).startswith(PREFIX) else None
+    handler = AuditLog(Path(target)) if syslog is None else syslog.handler
     recorded.addHandler(handler)
     try:
         record("start")
@@ -101,39 +101,5 @@ def recording(path: Path | None) -> Iterator[None]:
         record("stop")
     finally:
         recorded.removeHandler(handler)
-
-
-class Chain(NamedTuple):
-    """What a chain of lines shows."""
-
-    lines: int
-    last: str
-    """SHA-256 of the last line."""
-    fault: str
-    """Where the chain breaks, and how; empty if it holds."""
-
-
-def follow_chain(files: Iterable[Path]) -> Chain:
-    """Follow the lines of files, the oldest first. Raises `OSError`."""
-    lines, last = 0, None
-    for path in files:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                where = f"{path}, line {number}"
-                previous = previous_of(line)
-                if previous is None:
-                    return Chain(lines, last or FIRST, f"{where}: no record")
-                if last is not None and previous != last:
-                    return Chain(lines, last, f"{where}: not what followed the line before")
-                lines, last = lines + 1, sha256(line)
-    return Chain(lines, last or FIRST, "")
-
-
-def previous_of(line: bytes) -> str | None:
-    """The digest that a line has of the one before it; None if it is no record."""
-    try:
-        said = read_json(line)
-    except ValueError:
-        return None
-    found = said.get("previous") if isinstance(said, dict) else None
-    return found if isinstance(found, str) and line == canonical_json(said) else None
+        if syslog is not None:
+            syslog.close()

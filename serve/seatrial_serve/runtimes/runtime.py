@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from seatrial_contracts.decrypt import MemoryFile
 from seatrial_contracts.kinds.kind import Array
 
 
@@ -34,8 +35,11 @@ class RuntimeOptions:
 
     A runtime in another process must hold that very one.
     """
-    data: Path | None = None
-    """The file that holds the graph's weights, where they lie outside of the graph."""
+    data: Path | MemoryFile | None = None
+    """The file that holds the graph's weights, where they lie outside of the graph.
+
+    One in memory comes without `cache`: nothing of it may reach the disk.
+    """
     devices: tuple[int, ...] = ()
     """Numbers of the cards that run the graph, a session each.
 

@@ -29,6 +29,7 @@ LAYERS = (IMAGE_LAYER, MODEL_LAYER)
 TITLE, VERSION = "org.opencontainers.image.title", "org.opencontainers.image.version"
 REVISION = "org.opencontainers.image.revision"
 BUNDLE_DIGEST, CONTRACT_DIGEST = "seatrial.bundle.digest", "seatrial.contract.digest"
+ENCRYPTION_DIGEST = "seatrial.encryption.digest"
 MODEL_PATH = "org.cncf.model.filepath"
 ARCHITECTURES = ("amd64", "arm64")
 """Processors that runtimes and KServe look for in an index; the layer is the same for all."""
@@ -102,12 +103,15 @@ def make_artifact(bundle: Bundle, layer: Layer) -> Artifact:
 
 def annotations_of(bundle: Bundle) -> dict[str, str]:
     """What a registry shows of a bundle."""
-    commit = bundle.manifest.git_commit
+    commit, encrypted = bundle.manifest.git_commit, dict[str, str]()
+    if bundle.encryption is not None:
+        encrypted[ENCRYPTION_DIGEST] = f"sha256:{bundle.encryption.record.sha256}"
     return {
         TITLE: bundle.name,
         VERSION: bundle.version,
         BUNDLE_DIGEST: f"sha256:{bundle.digest}",
         CONTRACT_DIGEST: f"sha256:{bundle.manifest.files[CONTRACT].sha256}",
+        **encrypted,
         **({REVISION: commit} if commit else {}),
     }
 
@@ -145,13 +149,14 @@ def modelpack_config(bundle: Bundle, layer: Layer) -> dict[str, Any]:
     commit = bundle.manifest.git_commit
     revision = {"revision": commit} if commit else {}
     variant = bundle.manifest.variants[0]
+    shown = {} if bundle.encryption else {"capabilities": capabilities(bundle.contract)}
     return {
         "descriptor": {"name": bundle.name, "version": bundle.version, **revision},
         "modelfs": {"type": "layers", "diffIds": [layer.digest]},
         "config": {
             "format": variant.format,
             "precision": variant.name,
-            "capabilities": capabilities(bundle.contract),
+            **shown,
         },
     }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES, parse_manifest
 from seatrial_contracts.canonical import sha256
+from seatrial_contracts.encryption import read_encryption, stored_files
 from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.process.private_cache import (
@@ -22,7 +23,7 @@ from seatrial_serve.process.private_cache import (
     check_private,
     make_private,
 )
-from seatrial_serve.stores.store import Offer
+from seatrial_serve.stores.store import Offer, key_of
 
 log = logging.getLogger("seatrial.stores")
 DAMAGED = ("E_BUNDLE_CHANGED", "E_BUNDLE_MISSING", "E_BUNDLE_EXTRA", "E_BUNDLE_LINK")
@@ -38,8 +39,8 @@ class KeptBundle:
     The lock is one of the folder itself, shared; it ends with the process at the latest.
     """
 
-    def __init__(self, path: Path, digest: str, handle: int) -> None:
-        self.path, self.digest = path, digest
+    def __init__(self, path: Path, key: str, handle: int) -> None:
+        self.path, self.key = path, key
         weakref.finalize(self, os.close, handle)
 
     @property
@@ -53,7 +54,7 @@ class KeptBundle:
 
 
 class BundleCache:
-    """A folder of bundles, <digest>/<name>/<version>, that processes of this user share.
+    """A folder of bundles, <key>/<name>/<version>, that processes of this user share.
 
     A bundle appears by one rename, once every byte of it was compared with its manifest. Nothing is
     synced to disk: what a crash left of it is found, and removed, when it is looked for.
@@ -63,24 +64,25 @@ class BundleCache:
         """`max_bytes`: how much may lie there; bundles in use stay even beyond it."""
         self._folder, self._max_bytes = folder or cache_folder("bundles"), max_bytes
 
-    def find(self, digest: str, name: str, version: str) -> KeptBundle | None:
+    def find(self, key: str, name: str, version: str) -> KeptBundle | None:
         """A bundle that is there, with its manifest and all files in their sizes; else None.
 
+        `key`: see `Offer.key`.
         Raises `DeclarationError` if others may write to the cache.
         """
-        place = self._folder / digest
+        place = self._folder / key
         try:
             handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:
             return None
-        kept = KeptBundle(place / name / version, digest, handle)
+        kept = KeptBundle(place / name / version, key, handle)
         try:
             check_private(self._folder.lstat(), f"cache folder {self._folder}")
             check_private(os.fstat(handle), f"cache folder {place}")
             fcntl.flock(handle, fcntl.LOCK_SH)
             if not same_file(handle, place):  # removed while this process waited for the lock
                 return None
-            if not is_whole(kept.path, digest):
+            if not is_whole(kept.path, key):
                 log.warning("bundle %s %s in the cache is damaged, and removed", name, version)
                 kept.discard()
                 return None
@@ -104,24 +106,24 @@ class BundleCache:
             raise unusable(self._folder, str(error)) from None
         except OSError as error:
             raise unusable(self._folder, error.strerror or "an error") from None
-        with locked(self._folder / f".{offer.digest}.lock"):
-            kept = self.find(offer.digest, offer.name, offer.version)
+        with locked(self._folder / f".{offer.key}.lock"):
+            kept = self.find(offer.key, offer.name, offer.version)
             if kept is None:
                 self.make_room(offer.size)
                 self._fetch(offer, fetch)
-                kept = self.find(offer.digest, offer.name, offer.version)
+                kept = self.find(offer.key, offer.name, offer.version)
         if kept is None:
             raise unusable(self._folder, f"bundle {offer.name} {offer.version} removed again")
         return kept
 
     def _fetch(self, offer: Offer, fetch: Callable[[Path], object]) -> None:
-        part = self._folder / f".{offer.digest}.part"
+        part = self._folder / f".{offer.key}.part"
         shutil.rmtree(part, ignore_errors=True)  # what a process left that was ended
         bundle = part / offer.name / offer.version
         try:
             bundle.mkdir(parents=True, mode=0o700)
             fetch(bundle)
-            part.rename(self._folder / offer.digest)
+            part.rename(self._folder / offer.key)
         except OSError as error:
             raise BundleError(
                 "E_BUNDLE_WRITE",
@@ -202,20 +204,23 @@ def same_file(handle: int, path: Path) -> bool:
         return False
 
 
-def is_whole(bundle: Path, digest: str) -> bool:
-    """Has a folder the manifest of this digest, and each of its files in its size?
+def is_whole(bundle: Path, key: str) -> bool:
+    """Has a folder the manifest and record of this key, and each of its files in its size?
 
     Their bytes are compared when the bundle is opened.
     """
     try:
         data = read_plain_file(bundle / MANIFEST, MAX_MANIFEST_BYTES)
-        if sha256(data) != digest:
+        manifest = parse_manifest(data)
+        encryption = read_encryption(bundle, manifest)
+        record = "" if encryption is None else encryption.record.sha256
+        if key_of(sha256(data), record) != key:
             return False
-        for name, sealed in parse_manifest(data).files.items():
+        for name, sealed in stored_files(manifest, encryption).items():
             status = (bundle / name).lstat()
             if not stat.S_ISREG(status.st_mode) or status.st_size != sealed.size:
                 return False
-    except (OSError, NotPlainFile, ValueError):
+    except (OSError, NotPlainFile, ValueError, BundleError):
         return False
     return True
 

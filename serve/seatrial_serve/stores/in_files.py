@@ -17,8 +17,9 @@ from seatrial_contracts.bundle import (
 )
 from seatrial_contracts.bundle_files import reading
 from seatrial_contracts.canonical import sha256
+from seatrial_contracts.encryption import MAX_ENCRYPTION_BYTES, parse_encryption, stored_files
 from seatrial_contracts.errors import BundleError, MissingExtra, SeatrialError, StoreError
-from seatrial_contracts.manifest import NAME, VERSION, Manifest
+from seatrial_contracts.manifest import ENCRYPTION, NAME, VERSION, Manifest
 from seatrial_serve.stores.address import EXTRA_OF, InStore
 from seatrial_serve.stores.layer import sealed_pieces
 from seatrial_serve.stores.received import ReceivedBundle
@@ -45,6 +46,7 @@ class FilesLook:
         self._places: dict[tuple[str, str], str] = {}
         self._beside: dict[str, list[str]] = {}
         self._manifests: dict[tuple[str, str], bytes] = {}
+        self._records: dict[tuple[str, str], bytes | None] = {}
         own = self._store.read(MANIFEST, MAX_MANIFEST_BYTES)
         self.single = own is not None
         if own is not None:
@@ -97,14 +99,22 @@ class FilesLook:
             )
         size = sum(file.size for file in manifest.files.values())
         signature = self._store.read(f"{place}{SIGNATURE_FILE}", MAX_SIGNATURE_BYTES)
-        return Offer(name, version, sha256(data), size, signature)
+        record = self._store.read(f"{place}{ENCRYPTION}", MAX_ENCRYPTION_BYTES)
+        self._records[name, version] = record
+        encryption = "" if record is None else sha256(record)
+        return Offer(name, version, sha256(data), size, signature, encryption)
 
     def fetch(self, offer: Offer, received: ReceivedBundle) -> None:
-        """Read file after file, as the manifest names them."""
+        """Read file after file, as the manifest names them, or the record of its encryption."""
         place = self._places[offer.name, offer.version]
         data = self._manifests[offer.name, offer.version]
         received.write(MANIFEST, len(data), pieces_of(data))
-        for name, sealed in received.manifest(offer.digest).files.items():
+        manifest, record = received.manifest(offer.digest), self._records[offer.name, offer.version]
+        encryption = None
+        if record is not None:
+            encryption = parse_encryption(record, manifest, f"{received.where}, {ENCRYPTION}")
+            received.write(ENCRYPTION, len(record), pieces_of(record))
+        for name, sealed in stored_files(manifest, encryption).items():
             with self._store.opened(place + name) as read:
                 received.write(name, sealed.size, read)
 
@@ -226,7 +236,8 @@ def push_to_files(
     The signature beside it goes along, in the place of one that is there.
 
     A bundle of the same digest that is there already is left as it is. Raises `BundleError` if
-    there is another, or if a file is no longer as it was sealed, and `StoreError`.
+    there is another, or the same one encrypted otherwise, or if a file is no longer as it was
+    sealed, and `StoreError`.
     """
     store = FileStore(address)
     if not store.lists:
@@ -240,11 +251,16 @@ def push_to_files(
             f"{sha256(there)[:16]} there already, now {digest[:16]}",
             mend="a sealed bundle never changes: raise the version, or remove the old one",
         )
+    own = None if bundle.encryption is None else bundle.encryption.to_json()
+    if there is not None and store.read(f"{place}/{ENCRYPTION}", MAX_ENCRYPTION_BYTES) != own:
+        got = "the same bundle, plain or encrypted otherwise,"
+        mend = "remove the old one"
+        raise BundleError("E_BUNDLE_EXISTS", f"{address.shown}, {place}", got, "none", mend)
     signature = read_beside(bundle.path)
     if signature is not None:
         store.write(f"{place}/{SIGNATURE_FILE}", iter((signature,)))
     if there is None:
-        for name, sealed in bundle.manifest.files.items():
+        for name, sealed in bundle.stored.items():
             tell(f"writing {name}")
             store.write(f"{place}/{name}", sealed_pieces(bundle, name, sealed.size))
         store.write(f"{place}/{MANIFEST}", iter((bundle.manifest.to_json(),)))

@@ -14,6 +14,7 @@ from seatrial_contracts.manifest import VERSION as VERSION_FORM
 from seatrial_serve.stores.address import InRegistry
 from seatrial_serve.stores.artifact import (
     BUNDLE_DIGEST,
+    ENCRYPTION_DIGEST,
     INDEX,
     LAYERS,
     MODEL,
@@ -136,7 +137,11 @@ def offer_of(manifest: Mapping[str, Any], layer: Mapping[str, Any], where: str) 
     ):  # fmt: skip
         got = "annotations that name no bundle"
         raise BundleError("E_BUNDLE_MISSING", where, got, WANT)
-    return Offer(name, version, digest.removeprefix(SHA256), layer["size"])
+    encryption = told.get(ENCRYPTION_DIGEST, "")
+    if encryption and not is_digest(encryption):
+        raise BundleError("E_BUNDLE_MISSING", where, f"an odd {ENCRYPTION_DIGEST}", WANT)
+    digest, encryption = (each.removeprefix(SHA256) for each in (digest, encryption))
+    return Offer(name, version, digest, layer["size"], encryption=encryption)
 
 
 def push_to_registry(

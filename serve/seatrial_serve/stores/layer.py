@@ -38,7 +38,7 @@ class Layer:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle, self._root = bundle, layer_root(bundle.name, bundle.version)
-        self._sizes = {name: file.size for name, file in bundle.manifest.files.items()}
+        self._sizes = {name: file.size for name, file in bundle.stored.items()}
         self._sizes[MANIFEST] = len(bundle.manifest.to_json())
 
     def __len__(self) -> int:

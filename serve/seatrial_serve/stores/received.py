@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seatrial_contracts.bundle import MANIFEST, read_manifest
+from seatrial_contracts.encryption import MAX_CIPHERTEXT_BYTES, read_encryption, stored_files
 from seatrial_contracts.errors import BundleError, StoreError
-from seatrial_contracts.manifest import MAX_DATA_BYTES, Manifest, check_path
+from seatrial_contracts.manifest import ENCRYPTION, Manifest, check_path
 
 CHUNK_BYTES = 2**20
-MAX_FILES = 1025
-"""The manifest, and as many as it can name."""
+ABOUT = (MANIFEST, ENCRYPTION)
+MAX_FILES = 1026
+"""Those, and as many as a manifest can name."""
 MEND = "fetch it again, or push it again from the sealed bundle"
 
 
@@ -37,8 +39,8 @@ class ReceivedBundle:
         other than `size` bytes, `StoreError` if it is told to stop, and `OSError` of the disk.
         """
         self._check_name(name)
-        if not 0 <= size <= MAX_DATA_BYTES:
-            raise self._changed(f"'{name}' of {size} bytes", f"at most {MAX_DATA_BYTES}")
+        if not 0 <= size <= MAX_CIPHERTEXT_BYTES:
+            raise self._changed(f"'{name}' of {size} bytes", f"at most {MAX_CIPHERTEXT_BYTES}")
         path, digest, left = self.folder / name, hashlib.sha256(), size
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb", buffering=0) as file:
@@ -66,16 +68,17 @@ class ReceivedBundle:
         """Return the manifest of a whole bundle: its files, and no other.
 
         Raises `BundleError` unless the manifest has this SHA-256, and every file is as the manifest
-        says.
+        says, or the record of its encryption.
         """
         manifest = self.manifest(digest)
-        found = {name: file for name, file in self._files.items() if name != MANIFEST}
-        for name, sealed in manifest.files.items():
+        stored = stored_files(manifest, read_encryption(self.folder, manifest))
+        found = {name: file for name, file in self._files.items() if name not in ABOUT}
+        for name, sealed in stored.items():
             if name not in found:
                 raise self._changed(f"no file '{name}'", "every sealed file")
             if found[name] != (sealed.sha256, sealed.size):
                 raise self._changed(f"'{name}' with other bytes than were sealed", "those bytes")
-        if extra := found.keys() - manifest.files.keys():
+        if extra := found.keys() - stored.keys():
             raise self._changed(f"'{min(extra)}', which was not sealed", "the sealed files alone")
         return manifest
 

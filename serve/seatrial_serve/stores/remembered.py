@@ -30,7 +30,8 @@ class RememberedBundle(BaseModel):
 
     name: Annotated[str, AfterValidator(check_name)]
     version: Annotated[str, AfterValidator(check_version)]
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    key: str = Field(pattern=r"^[0-9a-f]{64}(-[0-9a-f]{16})?$")
+    """See `Offer.key`."""
 
 
 class Remembered(BaseModel):

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from seatrial_contracts.bundle import Bundle, folder_bundle, open_bundle
+from seatrial_contracts.bundle import Bundle, folder_bundle, open_bundle, verify_stored
 from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_serve.stores.address import Address, Folder, Remote, read_address
 from seatrial_serve.stores.cache import DAMAGED, BundleCache, cache_from_environment
@@ -85,7 +85,7 @@ def pull(address: Remote, folder: Path) -> tuple[Bundle, bool]:
 
 def same_or_raise(target: Path, offer: Offer) -> Bundle:
     """The bundle that is there, if it is the one that is offered. Raises `BundleError`."""
-    there = open_bundle(target)
+    there = folder_bundle(target, verify_stored(target))
     if there.digest != offer.digest:
         raise BundleError(
             "E_BUNDLE_EXISTS",

@@ -26,6 +26,18 @@ class Offer:
     """About how many bytes it takes, as the store says."""
     signature: bytes | None = field(default=None, repr=False)
     """The signature file beside it, if there is one."""
+    encryption: str = ""
+    """SHA-256 of its record, if it is encrypted there; else empty."""
+
+    @property
+    def key(self) -> str:
+        """What it is kept under: a plain bundle and an encrypted one have one digest."""
+        return key_of(self.digest, self.encryption)
+
+
+def key_of(digest: str, encryption: str) -> str:
+    """A bundle's digest, and the beginning of its record's if it is encrypted."""
+    return f"{digest}-{encryption[:16]}" if encryption else digest
 
 
 class Look(Protocol):

@@ -45,11 +45,12 @@ def write_repository(bundles: Iterable[Bundle], out: Path, placing: Placing) -> 
     On onnxruntime a bundle becomes an ensemble of front and graph; on Python one model that opens
     the bundle, and its graph alone.
 
-    Raises `DeclarationError` if a model is there already or two versions of it cannot stand
-    together, `ModelError` if the gate does not pass.
+    Raises `BundleError` for an encrypted bundle, `DeclarationError` if a model is there already or
+    two versions of it cannot stand together, `ModelError` if the gate does not pass.
     """
     by_name: dict[str, dict[int, Bundle]] = {}
     for bundle in bundles:
+        bundle.refuse_encrypted("a Triton model repository")
         by_name.setdefault(bundle.name, {})[triton_version(bundle.version)] = bundle
     written: list[str] = []
     for name, versions in by_name.items():

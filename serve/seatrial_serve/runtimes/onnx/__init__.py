@@ -117,6 +117,7 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
 
     def make(folder: Path) -> None:
         if options.data is not None:
+            assert isinstance(options.data, Path)  # what lies in memory is not kept on disk
             _optimise_aside(graph, options.data, folder)
             return
         settings = settings_of(options)

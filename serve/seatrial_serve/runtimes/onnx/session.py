@@ -8,6 +8,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from seatrial_contracts.decrypt import MemoryFile
 from seatrial_contracts.element_types import ONNXRUNTIME_TYPES
 from seatrial_contracts.errors import SeatrialError
 from seatrial_contracts.kinds.kind import Array
@@ -29,7 +30,11 @@ def settings_of(options: RuntimeOptions) -> ort.SessionOptions:
     settings.intra_op_num_threads = options.intra_op_threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
-    if options.data is not None:
+    if isinstance(options.data, MemoryFile):
+        # onnxruntime copies what it needs while a session is opened, and holds on to nothing else
+        name, memory = options.data
+        settings.add_external_initializers_from_files_in_memory([name], [memory], [len(memory)])
+    elif options.data is not None:
         settings.add_session_config_entry(DATA_FOLDER, str(options.data.parent.resolve()))
     return settings
 

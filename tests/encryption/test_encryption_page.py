@@ -1,0 +1,91 @@
+"""The lines of docs/encryption.md, pasted in their order, and the names that the page has."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.encrypted import Key, encrypted
+from support.pages import page
+from support.servers import ROOT
+
+from seatrial_contracts import identities
+from seatrial_contracts.manifest import ENCRYPTION
+from seatrial_serve.settings import PREFIX, Settings
+
+PAGE = page("encryption.md")
+FIRST, AGAIN = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_page_has_each_code_setting_and_file() -> None:
+    source = "".join(
+        (ROOT / "contracts/seatrial_contracts" / f"{name}.py").read_text()
+        for name in ("decrypt", "encrypted_files", "encryption")
+    )
+    assert set(re.findall(r'"(E_[A-Z_]+)"', source)) <= set(re.findall(r"`(E_[A-Z_]+)`", PAGE))
+    assert f"`{ENCRYPTION}`" in PAGE
+    for variable in (identities.FILE_VARIABLE, identities.COMMAND_VARIABLE):
+        assert f"`{variable}`" in PAGE
+        assert variable.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+@pytest.mark.parametrize("command", ["triton", "quantize", "ortpackage", "report"])
+def test_whoever_would_write_plain_files_refuses_by_name(
+    command: str, tmp_path: Path, key: Key
+) -> None:
+    assert f"`{command}`" in PAGE or f"`seatrial {command}`" in PAGE
+    path = encrypted(tmp_path / "bundles", key)
+    done = subprocess.run(
+        [sys.executable, "-m", "seatrial", command, path],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "got an encrypted bundle, want a plain one" in done.stderr
+    written = {each.name for each in tmp_path.iterdir()}
+    assert written <= {"bundles", "bundles-plain", "cache", "keys"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(480)
+@pytest.mark.skipif(
+    shutil.which("age-keygen") is None, reason="no age here: apt-get install age (make judges)"
+)
+def test_the_lines_of_the_page_work(
+    tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert code is not None
+    (tmp_path / "churn.py").write_text(code[1])
+    monkeypatch.chdir(tmp_path)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    *first, last = FIRST.strip().splitlines()
+    said = ""
+    for line in (
+        "seatrial export churn.py:pipeline --out bundles",
+        *first,
+        *AGAIN.strip().splitlines(),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", line],
+            env=environment, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        said += done.stdout
+    digests = set(re.findall(r"sha256:([0-9a-f]{64})", said))
+    assert len(digests) == 1, "plain, encrypted and encrypted anew"
+    assert (tmp_path / "bundles/churn/1.0.0/contract.json").read_text() in said
+    (receipt,) = (tmp_path / "encrypted/churn/1.0.0/receipts").glob("*.json")
+    assert '"worst": []' in receipt.read_text()
+    _, command, *rest = shlex.split(last)
+    assert command == "serve"
+    server = serve(*rest)
+    status, text = server.wait_until_loaded()
+    assert status == 200, text
