@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seatrial_contracts.bundle import Bundle, open_bundle
+    from seatrial.bundle import Bundle, open_bundle
     from seatrial_contracts.compare import Tolerance, compare_outputs
     from seatrial_contracts.contract import Contract, Limits, Objective
     from seatrial_contracts.declaration import contract_from_rows
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from seatrial_export.variants.int8_weights import Int8Weights
 
 HOMES = {
-    "seatrial_contracts.bundle": ("Bundle", "open_bundle"),
+    "seatrial.bundle": ("Bundle", "open_bundle"),
     "seatrial_contracts.compare": ("Tolerance", "compare_outputs"),
     "seatrial_contracts.contract": ("Contract", "Limits", "Objective"),
     "seatrial_contracts.declaration": ("contract_from_rows",),

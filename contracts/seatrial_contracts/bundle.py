@@ -48,7 +48,7 @@ MAX_SIGNATURE_BYTES = 2**22
 """The largest signature: a statement of as many files as a bundle may have is far smaller."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """An opened bundle.
 
@@ -69,6 +69,15 @@ class Bundle:
     They are no part of `files`, since a runtime maps them. Those of a bundle on disk were verified
     before their path is given.
     """
+
+    def __repr__(self) -> str:
+        """Name, version, graphs, size and digest: no byte of a file."""
+        graphs = ", ".join(variant.name for variant in self.manifest.variants)
+        size = f"{self.size_bytes / 1e6:.2f} MB"
+        return (
+            f"<{type(self).__name__} {self.name} {self.version}: {graphs}; {size}, "
+            f"sha256:{self.digest[:12]}>"
+        )
 
     @property
     def name(self) -> str:

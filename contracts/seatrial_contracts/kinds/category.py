@@ -424,6 +424,8 @@ class Category(Kind):
         )
 
     def _words(self, values: Column) -> Column:
+        if isinstance(values, np.ndarray) and self._count <= FEW:
+            return self._array_of_words(values)
         words = list(map(self._written.get, values))
         if None in words:
             words = [
@@ -431,6 +433,18 @@ class Category(Kind):
                 for place, (word, value) in enumerate(zip(words, values, strict=True))
             ]
         return np.array(words, object)
+
+    def _array_of_words(self, values: Array) -> Array:
+        """The same of an array, where each different word is looked up once."""
+        listed = values.tolist()
+        written = {value: self._written.get(value) for value in set(listed)}
+        if all(value is not None and value == word for value, word in written.items()):
+            return values
+        if None in written.values():
+            return self._words(listed)
+        words = np.empty(len(listed), object)
+        words[:] = list(map(written.__getitem__, listed))
+        return words
 
     def _other(self, value: bytes | str | None, place: int) -> str:
         """A word outside the few that are written down."""
