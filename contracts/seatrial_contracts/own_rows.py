@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.row import Row, plain_row
+from seatrial_contracts.sample import Sample
 
 PLAIN = frozenset({str, int, bool, bytes, type(None)})
 MISSING_TYPES = frozenset({"NAType", "NaTType"})
@@ -59,14 +61,19 @@ def own_row(row: Any) -> Any:
 
 
 def own_rows(rows: Any, contract: Contract) -> Sequence[Any]:
-    """Rows of the user's own as raw rows: a list of them, or a data frame.
+    """Rows of the user's own as raw rows: a list of them or of samples, or a data frame.
 
     Raises `Refusal` where a frame has a column that the contract does not know.
     """
     from seatrial_contracts.tables import rows_of_table, table_of
 
     table = table_of(rows)
-    return list(map(own_row, rows)) if table is None else rows_of_table(table, contract)
+    if table is not None:
+        return rows_of_table(table, contract)
+    return [
+        replace(row, row=own_row(row.row)) if isinstance(row, Sample) else own_row(row)
+        for row in rows
+    ]
 
 
 def validate_own(contract: Contract, row: Any, place: int | None = None) -> dict[str, Any]:

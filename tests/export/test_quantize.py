@@ -127,7 +127,7 @@ def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_pat
         (["--variant", "int8", "--rows", "few.jsonl"],
          "variant 'int8': got 3 calibration rows, want at least 16"),
         (["--variant", "int8", "--rows", "bad.jsonl"], "calibration row 1: input 'x'"),
-        (["--variant", "int8", "--rows", "odd.jsonl"], "got a line that is no JSON"),
+        (["--variant", "int8", "--rows", "odd.jsonl"], "line 1: got no JSON object"),
         (["--variant", "int8_dynamic"], "makes a row's answer depend on its mates"),
         (["--variant", "fp32"], "variant 'fp32': got an unknown name"),
         (["--variant", "int8_per_token", "--version", "2"], "a version is three numbers"),
