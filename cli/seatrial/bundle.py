@@ -101,7 +101,7 @@ class Bundle(sealed.Bundle):
 
 
 def open_bundle(path: str | Path) -> Bundle:
-    """Open a bundle: its folder, or its address in a store (oci://HOST/NAME:TAG, s3:// or the like).
+    """Open a bundle: its folder, or its address in a store, such as oci://HOST/NAME:TAG.
 
     Every byte is verified first. Raises `BundleError`, and `StoreError` where a store cannot be
     asked.

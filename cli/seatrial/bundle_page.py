@@ -16,9 +16,10 @@ def bundle_page(bundle: Bundle) -> str:
     """The page. Text of the bundle is escaped; files are not shown."""
     manifest = bundle.manifest
     batched = "batchable" if manifest.batchable else "never batched"
+    name = f"<b>{_text(bundle.name)} {_text(bundle.version)}</b>"
+    size = f"{bundle.size_bytes / 1e6:.2f} MB in {len(manifest.files)} files, {batched}"
     parts = [
-        f"<b>{_text(bundle.name)} {_text(bundle.version)}</b> <code>sha256:{bundle.digest[:12]}"
-        f"</code><br>{bundle.size_bytes / 1e6:.2f} MB in {len(manifest.files)} files, {batched}",
+        f"{name} <code>sha256:{bundle.digest[:12]}</code><br>{size}",
         _table("contract", ("", "field", "kind", "takes"), _fields(bundle)),
         _table("variants", ("variant", "graph", "MB", "promises"), _variants(bundle)),
     ]

@@ -95,7 +95,7 @@ def new_table(blocks: Sequence[Block]) -> Table:
 
 
 def plain(described: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The answers as a server's JSON has them: Python's own values, floats in their fewest digits."""
+    """The answers as a server's JSON has them: Python's values, floats in their fewest digits."""
     import orjson
 
     found: list[dict[str, Any]] = orjson.loads(

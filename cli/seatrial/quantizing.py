@@ -113,9 +113,7 @@ def _search(
     """Search each recipe; the recipes of those that hold the budget, and what each search found."""
     from seatrial_export.quantize.search import BudgetSearch
 
-    searching = [
-        BudgetSearch(subject, recipe, budget, seed=seed, watch=tell) for recipe in recipes
-    ]
+    searching = [BudgetSearch(subject, recipe, budget, seed=seed, watch=tell) for recipe in recipes]
     found = [search.run() for search in searching]
     pairs = zip(searching, found, strict=True)
     return [search.chosen(result) for search, result in pairs if result.chosen is not None], found

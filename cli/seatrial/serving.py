@@ -19,7 +19,7 @@ IN_A_THREAD: dict[str, Any] = {
     "metrics": False,
     "drain_window_s": 0,
 }
-"""Settings that are others than those of `seatrial serve`: free ports, and what a notebook needs."""
+"""Settings that are others than those of `seatrial serve`: free ports, and no more than HTTP."""
 
 
 def serve(*bundles: sealed.Bundle | str | Path, **settings: Any) -> ThreadServer:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,15 @@ HIDDEN = frozenset({"E_BASE64", "E_BODY_BYTES"})
 
 
 def own_value(value: Any) -> Any:
-    """A value as a raw row has it: None for NaN, `pandas.NA` and `NaT`; numpy's scalars as Python's.
+    """A value as a raw row has it: None for NaN, `pandas.NA` and `NaT`.
 
-    Arrays and lists stay as they are.
+    numpy's scalars become Python's, pandas' moments text in ISO 8601. Arrays and lists stay as they are.
     """
     kind = type(value)
     if kind in PLAIN:
         return value
     if kind is float:
-        return None if value != value else value  # NaN alone is unlike itself
+        return None if isnan(value) else value
     if isinstance(value, np.generic):
         return own_value(value.item())
     if kind.__name__ in MISSING_TYPES:

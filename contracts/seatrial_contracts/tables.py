@@ -55,10 +55,6 @@ class Table(ABC):
         A column that stands in `words` holds places in that list of words.
         """
 
-    @abstractmethod
-    def part(self, rows: slice) -> Table:
-        """Some of its rows."""
-
     def labels(self, known: Collection[str]) -> dict[str, Any]:
         """Name of a field -> the label of its column.
 
@@ -73,6 +69,7 @@ class PandasTable(Table):
     """A `pandas.DataFrame`."""
 
     def values(self, column: Any) -> Values:
+        """See `Table`."""
         series = self.frame[column]
         kind = getattr(series.dtype, "kind", "O")
         if kind in NUMBERS or kind == "b":
@@ -87,6 +84,7 @@ class PandasTable(Table):
         return Values(series.to_numpy(dtype=object))
 
     def like(self, columns: Mapping[str, Any], words: Mapping[str, Sequence[str]]) -> Any:
+        """See `Table`."""
         import pandas as pd
 
         made = {
@@ -95,14 +93,12 @@ class PandasTable(Table):
         }
         return pd.DataFrame(made, index=self.frame.index, copy=False)
 
-    def part(self, rows: slice) -> Table:
-        return PandasTable(self.frame.iloc[rows])
-
 
 class PolarsTable(Table):
     """A `polars.DataFrame`."""
 
     def values(self, column: Any) -> Values:
+        """See `Table`."""
         series = self.frame.get_column(column)
         array = series.to_numpy() if series.dtype.is_numeric() else None
         if array is not None and array.dtype.kind in NUMBERS:
@@ -114,6 +110,7 @@ class PolarsTable(Table):
         return Values(objects)
 
     def like(self, columns: Mapping[str, Any], words: Mapping[str, Sequence[str]]) -> Any:
+        """See `Table`."""
         import polars as pl
 
         made = {
@@ -123,9 +120,6 @@ class PolarsTable(Table):
             for name, values in columns.items()
         }
         return pl.DataFrame(made)
-
-    def part(self, rows: slice) -> Table:
-        return PolarsTable(self.frame[rows])
 
 
 LIBRARIES: dict[str, type[Table]] = {"pandas": PandasTable, "polars": PolarsTable}
@@ -148,9 +142,7 @@ def rows_of_table(table: Table, contract: Contract) -> list[dict[str, Any]]:
         for field in contract.inputs
         if isinstance(field.kind, Number) and field.kind.whole and field.kind.nullable
     }
-    columns = [
-        _listed(table.values(label), whole=name in whole) for name, label in labels.items()
-    ]
+    columns = [_listed(table.values(label), whole=name in whole) for name, label in labels.items()]
     flat = [dict(zip(labels, row, strict=True)) for row in zip(*columns, strict=True)]
     if not contract.is_nested or not any(SEPARATOR in name for name in labels):
         return flat
@@ -211,6 +203,8 @@ def _column(values: Values, field: InputField) -> Column | None:
         return None
     if isinstance(kind, Category) and not kind.whole:
         return _words(array, kind) if array.dtype.kind == "O" else None
+    if array.dtype.kind == "O" and kind.nullable and _is_empty(array):
+        array, values = np.full(len(array), np.nan), Values(np.empty(0), True)
     raw = field.raw_tensors[0]
     if len(field.raw_tensors) > 1 or raw.row_shape != (1,) or array.dtype.kind == "O":
         return None
@@ -226,10 +220,18 @@ def _column(values: Values, field: InputField) -> Column | None:
     return _cast(array, dtype, exact=kind.whole)
 
 
+def _is_empty(array: Array) -> bool:
+    """Is every value missing?"""
+    return all(own_value(value) is None for value in array.tolist())
+
+
 def _words(array: Array, kind: Category) -> Column | None:
     """A column of words; a word that is missing is the kind's own, where there may be such."""
     listed = array.tolist()
-    own = {value: own_value(value) for value in set(listed)}
+    try:
+        own = {value: own_value(value) for value in set(listed)}
+    except TypeError:  # a list, say, stands among them
+        return None
     if all(type(value) is str and value != MISSING for value in own.values()):
         return array
     if not kind.nullable or not all(type(v) is str or v is None for v in own.values()):
@@ -270,6 +272,6 @@ def _cast(array: Array, dtype: np.dtype[Any], *, exact: bool) -> Array | None:
         return array
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype)
-        if exact and not ((cast == array) | (array != array)).all():
+        if exact and not ((cast == array) | np.isnan(array)).all():
             return None
     return cast

@@ -55,8 +55,8 @@ def specs_seen(made: Sequence[Mapping[str, Array]]) -> tuple[TensorSpec, ...]:
 class ModelDeclaration(ABC):
     """A model's name, contract and proof.
 
-    Rows are raw rows in a list, or a data frame with a column for each field; None, NaN, `pandas.NA`
-    and `NaT` are missing values.
+    Rows are raw rows in a list, or a data frame with a column for each field. None, NaN,
+    `pandas.NA` and `NaT` are missing values.
 
     `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not
     trained on; both may be samples, which also say what is true and which slices a row belongs to.

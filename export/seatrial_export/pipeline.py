@@ -219,7 +219,7 @@ class Pipeline(ModelDeclaration):
         return specs_seen([{name: value.numpy() for name, value in row.items()} for row in made])
 
     def encode(self, rows: Sequence[RawRow] | Any) -> dict[str, Tensor]:
-        """Encode raw rows, or a data frame, to the model's arguments, batched, as training needs them.
+        """Encode raw rows, or a data frame, to the model's arguments, batched, for training.
 
         Raises `Refusal` that shows what breaks the contract.
         """

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import orjson
 from pydantic import BaseModel
 
@@ -102,7 +103,8 @@ class Calls:
         """The predictions of rows, in requests that the server takes."""
         about = yield from self.description()
         raw = [wire_row(own_row(self._validated(row))) for row in rows]
-        parts = [raw[start : start + about.max_rows] for start in range(0, len(raw), about.max_rows)]
+        starts = range(0, len(raw), about.max_rows)
+        parts = [raw[start : start + about.max_rows] for start in starts]
         beside = {"parameters": options} if options else {}
         path = f"{self._path('v1', about.name)}:predict"
         plans = [self._part(part, beside, path, about, timeout_s) for part in parts]
@@ -164,10 +166,10 @@ class Calls:
     def _rows_of_body(self, columns: Mapping[str, Column], rows: int, about: Described) -> int:
         """How many rows fit into one request."""
         sizes = [
-            sum(len(w.encode()) + 4 for w in column.tolist())
-            if getattr(column, "dtype", None) == object
-            else getattr(column, "nbytes", 0)
-            for column in columns.values()
+            sum(len(word.encode()) + 4 for word in array.tolist())
+            if array.dtype.kind == "O"
+            else array.nbytes
+            for array in map(np.asarray, columns.values())
         ]
         room = max(about.max_body_bytes - BESIDE_ROWS_BYTES - 256 * len(columns), 1)
         parts = -(-2 * sum(sizes) // room) if sum(sizes) > room else 1

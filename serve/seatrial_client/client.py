@@ -12,8 +12,8 @@ import httpx
 from pydantic import BaseModel
 
 from seatrial_client.calls import Calls
+from seatrial_client.described import Described
 from seatrial_client.plan import Lost, Plan, Reply, Result, Retries, Send, Wait
-from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import DeclarationError, Unavailable
 
 if TYPE_CHECKING:
@@ -110,17 +110,12 @@ class Client(_Clients):
         """
         return self._run(self._calls.predict(data, to, options or {}, timeout_s))
 
-    def contract(self) -> Contract:
-        """The model's contract, as the server tells it: of long lists the first entries alone."""
-        return self._run(self._calls.description()).contract
+    def describe(self) -> Described:
+        """What the server says of the model: contract, row model, example, limits. Asked once.
 
-    def row_model(self) -> type[BaseModel]:
-        """A Pydantic model of the model's rows, made from the contract."""
-        return self._run(self._calls.description()).row
-
-    def example(self) -> Any:
-        """A row that the contract takes."""
-        return self._run(self._calls.description()).example
+        `describe().row` is a Pydantic model of the model's rows, made from the contract.
+        """
+        return self._run(self._calls.description())
 
     def _run(self, plan: Plan[Result]) -> Result:
         value: Any = None
@@ -183,17 +178,9 @@ class AsyncClient(_Clients):
         """See `Client.predict`."""
         return await self._run(self._calls.predict(data, to, options or {}, timeout_s))
 
-    async def contract(self) -> Contract:
-        """See `Client.contract`."""
-        return (await self._run(self._calls.description())).contract
-
-    async def row_model(self) -> type[BaseModel]:
-        """See `Client.row_model`."""
-        return (await self._run(self._calls.description())).row
-
-    async def example(self) -> Any:
-        """See `Client.example`."""
-        return (await self._run(self._calls.description())).example
+    async def describe(self) -> Described:
+        """See `Client.describe`."""
+        return await self._run(self._calls.description())
 
     async def _run(self, plan: Plan[Result]) -> Result:
         value: Any = None
@@ -257,4 +244,3 @@ def _losses() -> Iterator[None]:
         told = f"no whole reply ({type(error).__name__})"
         code = "E_DEADLINE" if isinstance(error, httpx.TimeoutException) else "E_UNREACHABLE"
         raise Unavailable(code, told) from None
-

@@ -114,9 +114,7 @@ def retry_after_s(reply: Reply) -> float | None:
 
 def unreachable(where: str, got: str) -> Unavailable:
     """The error where no server answers."""
-    return Unavailable(
-        "E_UNREACHABLE", f"{where}: no server answers there ({got}); is it running?"
-    )
+    return Unavailable("E_UNREACHABLE", f"{where}: no server answers there ({got}); is it running?")
 
 
 def together(plans: Sequence[Plan[Result]]) -> Plan[list[Result]]:

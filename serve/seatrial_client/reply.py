@@ -37,9 +37,7 @@ def _object(content: bytes) -> dict[str, Any] | None:
 
 def error_of(reply: Reply, said: dict[str, Any] | None) -> SeatrialError:
     """An error as the exception that the same fault raises in this process."""
-    text, code, request = (
-        (said or {}).get(name) for name in ("error", "code", "request_id")
-    )
+    text, code, request = ((said or {}).get(name) for name in ("error", "code", "request_id"))
     if not isinstance(text, str) or not isinstance(code, str):
         return odd_answer(f"status {reply.status} without an error of seatrial's", "one")
     told = text[:SHOWN_CHARS]

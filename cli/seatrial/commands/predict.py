@@ -70,8 +70,8 @@ def ask_server(url: str, model: str, given: Any) -> list[dict[str, Any]]:
         raise MissingExtra("asking a server", "client") from error
     with Client(url, model) as client:
         if isinstance(given, Path):
-            given = read_data(given, client.contract())
+            given = read_data(given, client.describe().contract)
         found: list[dict[str, Any]] = client.predict(
-            [client.example()] if given is None else given, to="rows"
+            [client.describe().example] if given is None else given, to="rows"
         )
     return found

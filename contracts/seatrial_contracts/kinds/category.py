@@ -434,7 +434,7 @@ class Category(Kind):
             ]
         return np.array(words, object)
 
-    def _array_of_words(self, values: Array) -> Array:
+    def _array_of_words(self, values: Array) -> Column:
         """The same of an array, where each different word is looked up once."""
         listed = values.tolist()
         written = {value: self._written.get(value) for value in set(listed)}
