@@ -20,6 +20,7 @@ def export(
     out: str | Path = "bundles",
     progress: Callable[[str], None] | None = None,
     *,
+    target: str | None = None,
     formats: Sequence[str] = (),
     since: sealed.Bundle | str | Path | None = None,
     allow_breaking: bool = False,
@@ -28,7 +29,8 @@ def export(
     """Take a pipeline through the export gate and seal it as `out`/name/version.
 
     `pipeline` is an `st.Pipeline`, or `"path/to/file.py:name"`. A pipeline of a file runs once more
-    in a fresh process, and the bundle names the file's git commit. `formats` are sealed beside
+    in a fresh process, and the bundle names the file's git commit; `target` says so of a pipeline
+    that was loaded already. `formats` are sealed beside
     ONNX: "torchscript". `since` is the version before, a bundle or its path: what changed is sealed
     as release notes, and breaking changes need a higher major version unless `allow_breaking`.
     `fastest` is what variants have to keep, such as "cosine>=0.995": the fastest of them becomes
@@ -42,10 +44,11 @@ def export(
     from seatrial_export.gate.run_steps import silent
     from seatrial_export.load_pipeline import load_pipeline
 
-    target = pipeline if isinstance(pipeline, str) else None
+    if isinstance(pipeline, str):
+        pipeline, target = load_pipeline(pipeline), pipeline
     return as_bundle(
         export_pipeline(
-            load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline,
+            pipeline,
             Path(out),
             progress or silent,
             target=target,

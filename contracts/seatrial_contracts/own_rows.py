@@ -34,7 +34,7 @@ HIDDEN = frozenset({"E_BASE64", "E_BODY_BYTES"})
 def own_value(value: Any) -> Any:
     """A value as a raw row has it: None for NaN, `pandas.NA` and `NaT`.
 
-    numpy's scalars become Python's, pandas' moments text in ISO 8601. Arrays and lists stay as they are.
+    numpy's scalars become Python's, pandas' moments text in ISO 8601. Arrays and lists stay.
     """
     kind = type(value)
     if kind in PLAIN:

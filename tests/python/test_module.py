@@ -50,6 +50,7 @@ def test_every_name_has_one_home_and_is_listed() -> None:
             assert getattr(st, name) is getattr(importlib.import_module(home), name)
 
 
+@pytest.mark.slow
 def test_help_lists_every_name_with_its_docstring() -> None:
     shown = pydoc.plain(pydoc.render_doc(st))
     for name in st.__all__:
@@ -57,6 +58,7 @@ def test_help_lists_every_name_with_its_docstring() -> None:
         assert (getattr(st, name).__doc__ or "").strip(), name
 
 
+@pytest.mark.slow
 def test_help_works_where_extras_are_missing_and_names_what_they_would_bring() -> None:
     shown = in_python(WITHOUT, "torch,onnx,onnxruntime,httpx,fastapi,transformers")
     assert "class Row" in shown

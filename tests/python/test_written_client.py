@@ -107,7 +107,8 @@ def imported(path: Path) -> ModuleType:
         text.replace("import httpx", "import httpx\nfrom typing_extensions import TypedDict", 1)
     )
     spec = importlib.util.spec_from_file_location("written_client", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["written_client"] = module
     spec.loader.exec_module(module)

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
-from support.made import made_bundle
 
 import seatrial as st
 from seatrial_contracts.kinds.kind import Array
+from support.made import made_bundle
 
 
 class Animal(st.Row):
