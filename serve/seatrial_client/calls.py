@@ -16,14 +16,16 @@ from seatrial_client.reply import object_in, odd_answer
 from seatrial_client.v2 import HEADER, v2_arrays, v2_body
 from seatrial_contracts.answer_blocks import Block, arrays_of, frame_of, normalised
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.golden import wire_row
+from seatrial_contracts.golden import wire_row, wire_value
 from seatrial_contracts.kinds.kind import Column
-from seatrial_contracts.own_rows import own_row
+from seatrial_contracts.own_rows import own_row, own_value
 from seatrial_contracts.tables import Table, columns_of_table, rows_of_table, table_of
 
 JSON = {"Content-Type": "application/json"}
 BINARY = {"Content-Type": "application/octet-stream"}
 TIMEOUT = "X-Request-Timeout-Ms"
+OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_SUBCLASS
+OPTIONS |= orjson.OPT_PASSTHROUGH_DATETIME
 BESIDE_ROWS_BYTES = 1024
 """Room in a body for what is not rows."""
 FORMS = ("rows", "frame", "arrays")
@@ -45,7 +47,7 @@ class Calls:
         headers: Mapping[str, str] = JSON, timeout_s: float | None = None,
     ) -> Plan[Reply]:  # fmt: skip
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        told = {**headers, TIMEOUT: str(max(1, int(limit_s * 1000)))}
+        told = (*headers.items(), (TIMEOUT, str(max(1, int(limit_s * 1000)))))
         request = Send(method, path, content, told, limit_s)
         return sent(request, self._retries, self._url)
 
@@ -102,27 +104,26 @@ class Calls:
     ) -> Plan[list[dict[str, Any]]]:
         """The predictions of rows, in requests that the server takes."""
         about = yield from self.description()
-        raw = [wire_row(own_row(self._validated(row))) for row in rows]
-        starts = range(0, len(raw), about.max_rows)
-        parts = [raw[start : start + about.max_rows] for start in starts]
+        if self._row is not None:
+            rows = [self._validated(row, self._row) for row in rows]
+        starts = range(0, len(rows), about.max_rows)
+        parts = [rows[start : start + about.max_rows] for start in starts]
         beside = {"parameters": options} if options else {}
         path = f"{self._path('v1', about.name)}:predict"
         plans = [self._part(part, beside, path, about, timeout_s) for part in parts]
         found = yield from together(plans)
         return found[0] if len(found) == 1 else [each for part in found for each in part]
 
-    def _validated(self, row: Any) -> Any:
-        """The row as the caller's own model has it, where there is one."""
-        if self._row is None or isinstance(row, BaseModel):
-            return row
-        return self._row.model_validate(row)
+    def _validated(self, row: Any, model: type[BaseModel]) -> Any:
+        """The row as the caller's own model has it. Raises Pydantic's own error."""
+        return row if isinstance(row, BaseModel) else model.model_validate(row)
 
     def _part(
-        self, rows: list[Any], beside: Mapping[str, Any], path: str, about: Described,
+        self, rows: Sequence[Any], beside: Mapping[str, Any], path: str, about: Described,
         timeout_s: float | None,
     ) -> Plan[list[dict[str, Any]]]:  # fmt: skip
         """The predictions of rows in one request, or in several where its body is too large."""
-        body = orjson.dumps({"instances": rows, **beside})
+        body = json_of({"instances": rows, **beside})
         if len(body) > about.max_body_bytes and len(rows) > 1:
             half = len(rows) // 2
             found = yield from together(
@@ -186,3 +187,18 @@ class Calls:
         path = f"{self._path('v2', about.name)}/infer"
         reply = yield from self._sent("POST", path, body, headers, timeout_s)
         return Block(v2_arrays(reply, about.contract, count), count)
+
+
+def json_of(value: Any) -> bytes:
+    """A body of rows. NaN is null; see `own_row` and `wire_row` for the rest."""
+    return orjson.dumps(value, _wire, OPTIONS)
+
+
+def _wire(value: Any) -> Any:
+    """What JSON has no form for: rows of classes, files, times, pandas' own values."""
+    if isinstance(value, BaseModel | Mapping):
+        return wire_row(own_row(value))
+    made = wire_value(own_value(value))
+    if made is value:
+        raise TypeError(f"no JSON for a value of type {type(value).__name__}")
+    return made

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 import httpx
 from pydantic import BaseModel
@@ -16,9 +15,6 @@ from seatrial_client.described import Described
 from seatrial_client.plan import Lost, Plan, Reply, Result, Retries, Send, Wait
 from seatrial_contracts.errors import DeclarationError, Unavailable
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 Form = Literal["rows", "frame", "arrays"]
 Row = Mapping[str, Any] | BaseModel
 NEVER_SEEN = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -26,6 +22,8 @@ NEVER_SEEN = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 HUNG_UP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 AT_ONCE = 4
 """Requests of one call that an `AsyncClient` has under way together."""
+MOST_MERGED = 256
+"""Headers that are kept: V2's differ with the length of its JSON."""
 RETRIES = Retries()
 
 
@@ -49,10 +47,30 @@ class _Clients:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._http = self._opened(url, headers)
         self.url = str(self._http.base_url).rstrip("/")
+        self._merged: dict[tuple[tuple[str, str], ...], httpx.Headers] = {}
+        self._urls: dict[str, httpx.URL] = {}
         self._calls = Calls(self.url, model, version, row, timeout_s, retries)
 
     def _opened(self, url: str, headers: dict[str, str]) -> Any:
         raise NotImplementedError
+
+    def _request(self, send: Send) -> httpx.Request:
+        """The request of httpx, over URLs and headers that are made once.
+
+        `httpx.Client.request` would merge both anew each time.
+        """
+        url, headers = self._urls.get(send.path), self._merged.get(send.headers)
+        if url is None:
+            url = self._urls[send.path] = httpx.URL(self.url + send.path)
+        if headers is None:
+            headers = httpx.Headers(self._http.headers)
+            headers.update(dict(send.headers))
+            if len(self._merged) < MOST_MERGED:
+                self._merged[send.headers] = headers
+        timeout = dict.fromkeys(("connect", "read", "write", "pool"), send.timeout_s)
+        return httpx.Request(
+            send.method, url, headers=headers, content=send.content, extensions={"timeout": timeout}
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url}>"
@@ -119,16 +137,16 @@ class Client(_Clients):
 
     def _run(self, plan: Plan[Result]) -> Result:
         value: Any = None
-        lost: Lost | None = None
+        gone: Lost | None = None
         try:
             while True:
-                step = plan.send(value) if lost is None else plan.throw(lost)
-                value, lost = None, None
+                step = plan.send(value) if gone is None else plan.throw(gone)
+                value, gone = None, None
                 if isinstance(step, Send):
                     try:
                         value = self._send(step)
                     except Lost as error:
-                        lost = error
+                        gone = error
                 elif isinstance(step, Wait):
                     time.sleep(step.seconds)
                 else:
@@ -137,12 +155,11 @@ class Client(_Clients):
             result: Result = end.value
             return result
 
-    def _send(self, request: Send) -> Reply:
-        with _losses():
-            reply = self._http.request(
-                request.method, request.path, content=request.content, headers=request.headers,
-                timeout=request.timeout_s,
-            )  # fmt: skip
+    def _send(self, send: Send) -> Reply:
+        try:
+            reply = self._http.send(self._request(send))
+        except httpx.HTTPError as error:
+            raise lost(error) from None
         return Reply(reply.status_code, reply.headers, reply.content)
 
     def close(self) -> None:
@@ -184,16 +201,16 @@ class AsyncClient(_Clients):
 
     async def _run(self, plan: Plan[Result]) -> Result:
         value: Any = None
-        lost: Lost | None = None
+        gone: Lost | None = None
         try:
             while True:
-                step = plan.send(value) if lost is None else plan.throw(lost)
-                value, lost = None, None
+                step = plan.send(value) if gone is None else plan.throw(gone)
+                value, gone = None, None
                 if isinstance(step, Send):
                     try:
                         value = await self._send(step)
                     except Lost as error:
-                        lost = error
+                        gone = error
                 elif isinstance(step, Wait):
                     await asyncio.sleep(step.seconds)
                 else:
@@ -211,13 +228,12 @@ class AsyncClient(_Clients):
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _send(self, request: Send) -> Reply:
-        with _losses():
+    async def _send(self, send: Send) -> Reply:
+        try:
             async with self._turns:
-                reply = await self._http.request(
-                    request.method, request.path, content=request.content,
-                    headers=request.headers, timeout=request.timeout_s,
-                )  # fmt: skip
+                reply = await self._http.send(self._request(send))
+        except httpx.HTTPError as error:
+            raise lost(error) from None
         return Reply(reply.status_code, reply.headers, reply.content)
 
     async def close(self) -> None:
@@ -231,16 +247,10 @@ class AsyncClient(_Clients):
         await self.close()
 
 
-@contextmanager
-def _losses() -> Iterator[None]:
-    """Raise `Lost` for what httpx raises where no whole reply comes."""
-    try:
-        yield
-    except NEVER_SEEN as error:
-        raise Lost(type(error).__name__, begun=False) from None
-    except HUNG_UP as error:
-        raise Lost(type(error).__name__, begun=True) from None
-    except httpx.HTTPError as error:
-        told = f"no whole reply ({type(error).__name__})"
-        code = "E_DEADLINE" if isinstance(error, httpx.TimeoutException) else "E_UNREACHABLE"
-        raise Unavailable(code, told) from None
+def lost(error: httpx.HTTPError) -> Lost | Unavailable:
+    """What httpx raises where no whole reply comes: may the request be sent again?"""
+    name = type(error).__name__
+    if isinstance(error, NEVER_SEEN + HUNG_UP):
+        return Lost(name, begun=isinstance(error, HUNG_UP))
+    code = "E_DEADLINE" if isinstance(error, httpx.TimeoutException) else "E_UNREACHABLE"
+    return Unavailable(code, f"no whole reply ({name})")

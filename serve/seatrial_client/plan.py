@@ -20,7 +20,7 @@ class Send(NamedTuple):
     method: str
     path: str
     content: bytes | None = None
-    headers: Mapping[str, str] = {}
+    headers: tuple[tuple[str, str], ...] = ()
     timeout_s: float = 60.0
 
 

@@ -226,7 +226,7 @@ def test_the_timeout_bounds_all_tries_together_and_the_server_is_told() -> None:
     now = [0.0]
     with over(lambda _: httpx.Response(200), timeout_s=5.0) as client:
         plan = client._calls._sent("GET", "/")
-        assert next(plan).headers["X-Request-Timeout-Ms"] == "5000"
+        assert next(plan).headers[-1] == ("X-Request-Timeout-Ms", "5000")
         plan.close()
         request = client._calls._sent("GET", "/").gi_frame.f_locals["request"]
     asking = sent(request, st.Retries(), "there", lambda: now[0])
