@@ -25,11 +25,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import onnxruntime
 import pandas as pd
 from palmerpenguins import load_penguins
 
 import seatrial as st
 from seatrial_contracts.tables import columns_of_table, table_of
+from seatrial_serve.inference.engine import load_engine
+from seatrial_serve.inference.predictor import Predictor
+from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 ROWS, TURNS, REQUESTS = 100_000, 15, 400
 
@@ -61,13 +65,16 @@ def measure_frame(bundle: st.Bundle) -> None:
     """100,000 rows beside `session.run` alone."""
     frame = frame_of_penguins()
     bundle.predict(frame.head(10))
-    predictor = bundle._predictor(None)
-    engine, size = predictor._engine, predictor.batch_rows
+    engine = load_engine(bundle, RuntimeOptions())
+    size = Predictor(engine).batch_rows
     table = table_of(frame)
     columns = columns_of_table(table, bundle.contract)
-    block = engine.front.encode_columns(bundle.contract.validate_columns(columns, ROWS))
+    block = engine.front.encode_columns(columns)
     feeds = dict(zip([spec.name for spec in engine.specs], block.columns, strict=True))
-    session = engine._model._session
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    graph = bundle.files[bundle.manifest.variants[0].graph]
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def limit() -> None:
         for start in range(0, ROWS, size):
@@ -119,10 +126,9 @@ def measure_client(bundle: st.Bundle) -> None:
     ratios = [
         ours[1] / raw[1] for raw, ours in zip(found["httpx"], found["st.Client"], strict=True)
     ]
-    print(
-        f"CPU of one request: httpx {cpu_us['httpx']:.0f} us, st.Client {cpu_us['st.Client']:.0f} us"
-        f"; median of {TURNS} turns: {statistics.median(ratios) - 1:+.1%}"
-    )
+    raw_us, ours_us = cpu_us["httpx"], cpu_us["st.Client"]
+    print(f"CPU of one request: httpx {raw_us:.0f} us, st.Client {ours_us:.0f} us")
+    print(f"  median of {TURNS} turns: {statistics.median(ratios) - 1:+.1%}")
 
 
 def measure_repr(bundle: st.Bundle) -> None:

@@ -29,7 +29,7 @@ class Answering(Protocol):
         ...
 
     def columns(self, columns: Mapping[str, Column], rows: int) -> Iterator[Block]:
-        """The answers for V2 columns, in their order. Raises `Refusal`, which shows no value."""
+        """The answers for validated columns, in their order."""
         ...
 
 
@@ -62,10 +62,7 @@ class Predictions:
         if by.columnar and not self._contract.prompts(self._options):
             columns = columns_of_table(table, self._contract)
             if columns is not None and len(table):
-                try:
-                    yield from by.columns(columns, len(table))
-                except Refusal:  # said again of the row, with its value
-                    yield from by.rows(rows_of_table(table, self._contract), self._options)
+                yield from by.columns(columns, len(table))
                 return
         yield from by.rows(rows_of_table(table, self._contract), self._options)
 

@@ -15,7 +15,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.date_time import DateTime
 from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.kinds.time_zone import zone_of
-from seatrial_contracts.own_rows import own_value
+from seatrial_contracts.own_values import own_value
 from seatrial_contracts.row import Row
 
 MOST_LISTED = 50

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from math import isnan
 from typing import Any
 
 import numpy as np
@@ -17,37 +16,14 @@ from pydantic import BaseModel
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
+from seatrial_contracts.own_values import own_value
 from seatrial_contracts.row import Row, plain_row
 from seatrial_contracts.sample import Sample
 
-PLAIN = frozenset({str, int, bool, bytes, type(None)})
-MISSING_TYPES = frozenset({"NAType", "NaTType"})
-"""pandas' own missing values, by their class."""
-MOMENTS = frozenset({"Timestamp", "Timedelta"})
-"""pandas' own moments and durations, by their class."""
 ITEM = re.compile(r"item (\d+)")
 MOST_SHOWN = 60
 """Characters of a value in a message."""
 HIDDEN = frozenset({"E_BASE64", "E_BODY_BYTES"})
-
-
-def own_value(value: Any) -> Any:
-    """A value as a raw row has it: None for NaN, `pandas.NA` and `NaT`.
-
-    numpy's scalars become Python's, pandas' moments text in ISO 8601. Arrays and lists stay.
-    """
-    kind = type(value)
-    if kind in PLAIN:
-        return value
-    if kind is float:
-        return None if isnan(value) else value
-    if isinstance(value, np.generic):
-        return own_value(value.item())
-    if kind.__name__ in MISSING_TYPES:
-        return None
-    if kind.__name__ in MOMENTS:
-        return value.isoformat() if hasattr(value, "to_pydatetime") else value.to_pytimedelta()
-    return value
 
 
 def own_row(row: Any) -> Any:

@@ -12,11 +12,11 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.frames import names_of
 from seatrial_contracts.input_field import InputField
-from seatrial_contracts.kinds.category import MISSING, Category
+from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.columns import Columns
 from seatrial_contracts.kinds.kind import Array, Column
 from seatrial_contracts.kinds.number import Number
-from seatrial_contracts.own_rows import own_value
+from seatrial_contracts.own_values import own_value
 from seatrial_contracts.records import SEPARATOR
 
 NUMBERS = frozenset("fiu")
@@ -158,25 +158,32 @@ def _listed(values: Values, *, whole: bool) -> list[Any]:
 
 
 def columns_of_table(table: Table, contract: Contract) -> dict[str, Column] | None:
-    """The frame's columns as V2's, which `validate_columns` takes.
+    """The frame's columns as `Contract.validate_columns` gives them, which V2 takes too.
 
-    None where a column has to be read value by value. Raises `Refusal` as `rows_of_table` does.
+    None where a column has to be read value by value, or holds what is refused: `rows_of_table`
+    then shows the row. Raises `Refusal` as that one does.
     """
     labels = _checked_labels(table, contract)
-    columns: dict[str, Column] = {}
-    for field in contract.inputs:
-        if isinstance(field.kind, Columns):
-            made = _packed(table, labels, field.kind)
-        elif field.name not in labels:
-            if not field.optional:
-                return None
-            continue
-        else:
-            made = _column(table.values(labels[field.name]), field)
-        if made is None:
-            return None
-        columns[field.name] = made
-    return columns
+    try:
+        columns = {field.name: _checked(table, labels, field) for field in contract.inputs}
+    except Refusal:
+        return None
+    return None if any(column is None for column in columns.values()) else columns  # type: ignore[return-value]
+
+
+def _checked(table: Table, labels: Mapping[str, Any], field: InputField) -> Column | None:
+    """A column that the contract takes; None where it has to be read value by value."""
+    kind = field.kind
+    if isinstance(kind, Columns):
+        packed = _packed(table, labels, kind)
+        return None if packed is None else kind.column(packed)
+    if field.name not in labels:
+        return field.column({}, len(table)) if field.optional else None
+    values = table.values(labels[field.name])
+    if isinstance(kind, Category) and not kind.whole:
+        return kind.own_column(values.array) if values.array.dtype.kind == "O" else None
+    column = _column(values, field)
+    return None if column is None else kind.column(column)
 
 
 def _checked_labels(table: Table, contract: Contract) -> dict[str, Any]:
@@ -201,8 +208,6 @@ def _column(values: Values, field: InputField) -> Column | None:
     kind, array = field.kind, values.array
     if values.has_missing and not kind.nullable:
         return None
-    if isinstance(kind, Category) and not kind.whole:
-        return _words(array, kind) if array.dtype.kind == "O" else None
     if array.dtype.kind == "O" and kind.nullable and _is_empty(array):
         array, values = np.full(len(array), np.nan), Values(np.empty(0), True)
     raw = field.raw_tensors[0]
@@ -223,25 +228,6 @@ def _column(values: Values, field: InputField) -> Column | None:
 def _is_empty(array: Array) -> bool:
     """Is every value missing?"""
     return all(own_value(value) is None for value in array.tolist())
-
-
-def _words(array: Array, kind: Category) -> Column | None:
-    """A column of words; a word that is missing is the kind's own, where there may be such."""
-    listed = array.tolist()
-    try:
-        own = {value: own_value(value) for value in set(listed)}
-    except TypeError:  # a list, say, stands among them
-        return None
-    if all(type(value) is str and value != MISSING for value in own.values()):
-        return array
-    if not kind.nullable or not all(type(v) is str or v is None for v in own.values()):
-        return None
-    if MISSING in own:
-        return None
-    written = {value: kind.missing if word is None else word for value, word in own.items()}
-    words = np.empty(len(listed), object)
-    words[:] = list(map(written.__getitem__, listed))
-    return words
 
 
 def _packed(table: Table, labels: Mapping[str, Any], kind: Columns) -> Column | None:

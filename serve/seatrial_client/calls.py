@@ -18,7 +18,8 @@ from seatrial_contracts.answer_blocks import Block, arrays_of, frame_of, normali
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.golden import wire_row, wire_value
 from seatrial_contracts.kinds.kind import Column
-from seatrial_contracts.own_rows import own_row, own_value
+from seatrial_contracts.own_rows import own_row
+from seatrial_contracts.own_values import own_value
 from seatrial_contracts.tables import Table, columns_of_table, rows_of_table, table_of
 
 JSON = {"Content-Type": "application/json"}

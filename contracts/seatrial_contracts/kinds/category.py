@@ -44,6 +44,7 @@ from seatrial_contracts.kinds.vocabulary import (
     declared_vocabulary,
     read_vocabulary,
 )
+from seatrial_contracts.own_values import own_value
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -424,8 +425,6 @@ class Category(Kind):
         )
 
     def _words(self, values: Column) -> Column:
-        if isinstance(values, np.ndarray) and self._count <= FEW:
-            return self._array_of_words(values)
         words = list(map(self._written.get, values))
         if None in words:
             words = [
@@ -434,17 +433,32 @@ class Category(Kind):
             ]
         return np.array(words, object)
 
-    def _array_of_words(self, values: Array) -> Column:
-        """The same of an array, where each different word is looked up once."""
+    def own_column(self, values: Array) -> Column:
+        """A column of words in a data frame, as `column` gives it.
+
+        Each different value is looked up once. Missing values are those of Python's users; an empty
+        word, which stands for one in V2, is no word here. Raises `Refusal`, perhaps without the
+        row.
+        """
         listed = values.tolist()
-        written = {value: self._written.get(value) for value in set(listed)}
-        if all(value is not None and value == word for value, word in written.items()):
-            return values
+        try:
+            own = {value: own_value(value) for value in set(listed)}
+        except TypeError:  # a list, say, stands among them
+            raise Refusal("E_TYPE", "", "a value that is no word", self.want()) from None
+        if not all(type(word) is str or word is None for word in own.values()) or MISSING in own:
+            raise Refusal("E_TYPE", "", "a value that is no word", self.want())
+        if self._count > FEW or self.unknown != "reject":
+            return self.column([own[value] for value in listed])
+        written = {value: self._written.get(word) for value, word in own.items()}
         if None in written.values():
-            return self._words(listed)
-        words = np.empty(len(listed), object)
-        words[:] = list(map(written.__getitem__, listed))
-        return words
+            raise Refusal("E_CATEGORY", "", "an unknown word", self.want())
+        if None not in own.values():
+            return values
+        if all(type(value) in (str, float) for value in own):  # NaN alone is unlike itself
+            words = values.copy()
+            words[values != values] = self.missing  # noqa: PLR0124
+            return words
+        return np.fromiter(map(written.__getitem__, listed), object, len(listed))
 
     def _other(self, value: bytes | str | None, place: int) -> str:
         """A word outside the few that are written down."""

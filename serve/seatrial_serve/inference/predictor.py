@@ -22,7 +22,7 @@ from seatrial_contracts.own_rows import showing, validate_own
 from seatrial_serve.inference.engine import Engine
 from seatrial_serve.process.resources import usable_cores
 
-SCALAR_ROWS, OTHER_ROWS = 2048, 32
+SCALAR_ROWS, OTHER_ROWS = 4096, 32
 """Rows of a batch: of numbers, words and flags alone, and of anything longer."""
 Run = Callable[[], Iterable[Block]]
 
@@ -50,12 +50,11 @@ class Predictor:
         return _in_order(self._runs_of_rows(rows, options), len(rows) <= self.batch_rows)
 
     def columns(self, columns: Mapping[str, Column], rows: int) -> Iterator[Block]:
-        """The answers for V2 columns of a `columnar` engine, in their order.
+        """The answers for validated columns of a `columnar` engine, in their order.
 
-        Raises `Refusal`, which shows no value, and `ModelError`.
+        Raises `Refusal` where the host stage refuses them, and `ModelError`.
         """
-        checked = self._contract.validate_columns(columns, rows)
-        block = self._engine.front.encode_columns(checked)
+        block = self._engine.front.encode_columns(columns)
         runs = (
             partial(self._run_part, block[start : start + self.batch_rows], start)
             for start in range(0, rows, self.batch_rows)
