@@ -45,7 +45,8 @@ def export(
     from seatrial_export.load_pipeline import load_pipeline
 
     if isinstance(pipeline, str):
-        pipeline, target = load_pipeline(pipeline), pipeline
+        target = pipeline
+        pipeline = load_pipeline(target)
     return as_bundle(
         export_pipeline(
             pipeline,
