@@ -17,6 +17,7 @@ from support.toys import fake_runtimes, toy_bundle
 
 import seatrial as st
 from seatrial_contracts.bundle_files import SealedFiles
+from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_serve.inference import predictor
 
 
@@ -139,7 +140,8 @@ def test_files_are_read_by_their_names(animals: st.Bundle, tmp_path: Path) -> No
 def test_many_rows_run_in_batches_and_keep_their_order(
     animals: st.Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "SCALAR_ROWS", 7)
+    monkeypatch.setattr(predictor, "MOST_ROWS", 7)
+    monkeypatch.setattr(predictor, "FEW_ROWS", 1)
     many = [{**ROWS[0], "mass": place / 100} for place in range(1000)]
     want = [pytest.approx(place / 100) for place in range(1000)]
     assert [row["size"] for row in animals.predict(many)] == want
@@ -150,7 +152,8 @@ def test_many_rows_run_in_batches_and_keep_their_order(
 def test_a_bad_row_is_named_by_its_place_among_all_and_shown(
     animals: st.Bundle, by: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "SCALAR_ROWS", 2)
+    monkeypatch.setattr(predictor, "MOST_ROWS", 2)
+    monkeypatch.setattr(predictor, "FEW_ROWS", 1)
     rows = [*ROWS, {**ROWS[0], "mass": 100.5}]
     with pytest.raises(st.Refusal, match=r"input 'mass', row 3: got 100\.5, want"):
         animals.predict(by(rows))
@@ -166,13 +169,23 @@ def test_an_answer_that_nobody_may_be_given_is_an_error_of_its_row(
             "pair": np.stack([feeds["x"], feeds["x"]], 1),
         },
     )
-    monkeypatch.setattr(predictor, "SCALAR_ROWS", 3)
+    monkeypatch.setattr(predictor, "MOST_ROWS", 3)
+    monkeypatch.setattr(predictor, "FEW_ROWS", 1)
     bundle = st.open_bundle(toy_bundle(tmp_path).path)
     rows = [{"x": float(place), "word": "a"} for place in range(9)]
     assert len(bundle.predict(rows[:7], to="arrays")["pair"]) == 7
     for data in (rows, pd.DataFrame(rows)):
         with pytest.raises(st.ModelError, match="row 7"):
             bundle.predict(data)
+
+
+@pytest.mark.parametrize(
+    ("dims", "rows"),
+    [([()], 4096), ([()] * 64, 1024), ([(200,)], 327), ([(224, 224, 3)], 32), ([(), ("n",)], 32)],
+)
+def test_a_batch_has_fewer_rows_where_these_are_larger(dims: Any, rows: int) -> None:
+    specs = [TensorSpec(name=f"t{n}", dtype="float32", dims=each) for n, each in enumerate(dims)]
+    assert predictor.rows_of_a_batch(specs) == rows
 
 
 def test_no_rows_give_no_answers(animals: st.Bundle) -> None:

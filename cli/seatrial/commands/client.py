@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from seatrial.key_file import key_file_option, key_in
 from seatrial_contracts.atomic_file import write_whole
 from seatrial_contracts.errors import MissingExtra
 
@@ -22,11 +23,7 @@ from seatrial_contracts.errors import MissingExtra
     show_default=True,
     help="The file to write.",
 )
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="A file that holds the server's API key, where it wants one.",
-)
+@key_file_option
 def command(url: str, model: str | None, out: Path, key_file: Path | None) -> None:
     """Write a client of a model in Python, typed from the contract that the server tells.
 
@@ -41,8 +38,7 @@ def command(url: str, model: str | None, out: Path, key_file: Path | None) -> No
         from seatrial_client.written import written_client
     except ModuleNotFoundError as error:
         raise MissingExtra("seatrial client", "client") from error
-    key = None if key_file is None else key_file.read_text("utf-8").strip()
-    with Client(url, model, key=key) as client:
+    with Client(url, model, key=key_in(key_file)) as client:
         text = written_client(client.describe())
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, text.encode())

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from seatrial.bundle import open_bundle
+from seatrial.key_file import key_file_option, key_in
 from seatrial.row_argument import read_rows
 from seatrial.rows_on_disk import read_data
 from seatrial_contracts.errors import MissingExtra
@@ -26,11 +27,17 @@ from seatrial_contracts.errors import MissingExtra
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A file to ask about (an image, a sound), for models with one such input.",
 )
+@key_file_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one line of JSON instead of indented text."
 )
 def command(
-    target: str, rows: str | None, model: str | None, file: Path | None, as_json: bool
+    target: str,
+    rows: str | None,
+    model: str | None,
+    file: Path | None,
+    key_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Ask for predictions.
 
@@ -46,7 +53,11 @@ def command(
     if remote and not model:
         raise click.UsageError("a URL needs --model NAME: which of the server's models to ask")
     given: Any = file if rows is None else read_rows(rows)
-    found = ask_server(target, str(model), given) if remote else ask_bundle(Path(target), given)
+    found = (
+        ask_server(target, str(model), given, key_in(key_file))
+        if remote
+        else ask_bundle(Path(target), given)
+    )
     click.echo(json.dumps(found, indent=None if as_json else 1, ensure_ascii=False))
 
 
@@ -59,7 +70,7 @@ def ask_bundle(path: Path, given: Any) -> list[dict[str, Any]]:
     return found
 
 
-def ask_server(url: str, model: str, given: Any) -> list[dict[str, Any]]:
+def ask_server(url: str, model: str, given: Any, key: str | None) -> list[dict[str, Any]]:
     """The same from a server.
 
     Raises `Refusal` and `Unavailable` with the server's own code and text.
@@ -68,7 +79,7 @@ def ask_server(url: str, model: str, given: Any) -> list[dict[str, Any]]:
         from seatrial_client.client import Client
     except ModuleNotFoundError as error:
         raise MissingExtra("asking a server", "client") from error
-    with Client(url, model) as client:
+    with Client(url, model, key=key) as client:
         if isinstance(given, Path):
             given = read_data(given, client.describe().contract)
         found: list[dict[str, Any]] = client.predict(

@@ -10,20 +10,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from math import prod
 from typing import Any
 
 from seatrial_contracts.answer_blocks import Block, blocks_of
 from seatrial_contracts.answer_forms import prompted
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.host_stage import EncodedRow, Part, in_batches
-from seatrial_contracts.kinds.kind import Array, Column
+from seatrial_contracts.kinds.kind import Array, Column, TensorSpec
 from seatrial_contracts.kinds.output_kind import OptionValues
 from seatrial_contracts.own_rows import showing, validate_own
 from seatrial_serve.inference.engine import Engine
 from seatrial_serve.process.resources import usable_cores
 
-SCALAR_ROWS, OTHER_ROWS = 4096, 32
-"""Rows of a batch: of numbers, words and flags alone, and of anything longer."""
+MOST_ROWS, FEW_ROWS, ELEMENTS = 4096, 32, 2**16
+"""Rows of a batch: the most, the fewest, and between them as many as have so many elements.
+
+Rows whose sizes differ run in batches of the fewest: shorter ones are filled up.
+"""
 Run = Callable[[], Iterable[Block]]
 
 
@@ -32,8 +36,7 @@ class Predictor:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._contract = engine, engine.contract
-        own = SCALAR_ROWS if not any(spec.dims for spec in engine.specs) else OTHER_ROWS
-        most = own if engine.bundle.manifest.batchable else 1
+        most = rows_of_a_batch(engine.specs) if engine.bundle.manifest.batchable else 1
         self.batch_rows = int(min(most, engine.most_rows))
         """Rows that run together at most."""
 
@@ -113,6 +116,15 @@ class Predictor:
         for row, fault in answers.faults.items():
             raise self._engine.fault(fault, places[row])
         return answers.outputs
+
+
+def rows_of_a_batch(specs: Sequence[TensorSpec]) -> int:
+    """How many rows with these tensors run together."""
+    sizes = [side for spec in specs for side in spec.dims]
+    if any(isinstance(side, str) for side in sizes):
+        return FEW_ROWS
+    elements = sum(prod(map(int, spec.dims)) for spec in specs)
+    return max(FEW_ROWS, min(MOST_ROWS, ELEMENTS // max(elements, 1)))
 
 
 def _in_order(runs: Iterator[Run], single: bool) -> Iterator[Block]:
