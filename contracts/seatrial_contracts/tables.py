@@ -49,6 +49,10 @@ class Table(ABC):
         """A column by its label."""
 
     @abstractmethod
+    def floats(self, labels: Sequence[Any]) -> Array | None:
+        """Columns as one array, `(rows, columns)`; None where one is not of numpy's floats."""
+
+    @abstractmethod
     def like(self, columns: Mapping[str, Any], words: Mapping[str, Sequence[str]]) -> Any:
         """A frame of the same library and, in pandas, the same index.
 
@@ -67,6 +71,14 @@ class Table(ABC):
 
 class PandasTable(Table):
     """A `pandas.DataFrame`."""
+
+    def floats(self, labels: Sequence[Any]) -> Array | None:
+        """See `Table`."""
+        part = self.frame[list(labels)]
+        if not all(isinstance(dtype, np.dtype) and dtype.kind == "f" for dtype in part.dtypes):
+            return None
+        made: Array = part.to_numpy()
+        return made
 
     def values(self, column: Any) -> Values:
         """See `Table`."""
@@ -96,6 +108,14 @@ class PandasTable(Table):
 
 class PolarsTable(Table):
     """A `polars.DataFrame`."""
+
+    def floats(self, labels: Sequence[Any]) -> Array | None:
+        """See `Table`."""
+        part = self.frame.select(labels)
+        if not all(dtype.is_float() for dtype in part.dtypes):
+            return None
+        made: Array = part.to_numpy()
+        return made
 
     def values(self, column: Any) -> Values:
         """See `Table`."""
@@ -235,6 +255,10 @@ def _packed(table: Table, labels: Mapping[str, Any], kind: Columns) -> Column | 
     if any(name not in labels for name in kind.column_names):
         return None
     dtype = np.dtype(kind.dtype)
+    if all(column.type == "float" for column in kind.columns):
+        floats = table.floats([labels[name] for name in kind.column_names])
+        if floats is not None:
+            return _cast(floats, dtype, exact=False)
     made = np.empty((len(table), len(kind.columns)), dtype)
     for place, column in enumerate(kind.columns):
         values = table.values(labels[column.name])

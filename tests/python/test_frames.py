@@ -160,11 +160,16 @@ def test_packed_columns_are_one_tensor_and_fields_of_objects_have_dotted_labels(
         b: float | None
 
     contract = st.contract_from_rows(Packed, Score)
-    table = table_of(pd.DataFrame({"b": [None, 2.5], "a": [1.0, 2.0]}))
-    assert table is not None
-    columns = columns_of_table(table, contract)
-    assert columns is not None
-    np.testing.assert_array_equal(columns["numbers"], np.float32([[1, np.nan], [2, 2.5]]))
+    for make in (pd.DataFrame, pl.DataFrame):
+        for a in ([1.0, 2.0], [1, 2]):
+            table = table_of(make({"b": [None, 2.5], "a": a}))
+            assert table is not None
+            columns = columns_of_table(table, contract)
+            assert columns is not None
+            np.testing.assert_array_equal(columns["numbers"], np.float32([[1, np.nan], [2, 2.5]]))
+        table = table_of(make({"b": [None, 2.5], "a": [1.0, None]}))
+        assert table is not None
+        assert columns_of_table(table, contract) is None, "a hole where no value may be missing"
 
     class Place(st.Row):
         zip: int
