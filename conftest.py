@@ -22,7 +22,7 @@ SEAL = """
 import sys
 from pathlib import Path
 import seatrial as st
-st.export_pipeline(st.load_pipeline(sys.argv[1]), Path(sys.argv[2]))
+st.export(st.load_pipeline(sys.argv[1]), Path(sys.argv[2]))
 """
 
 

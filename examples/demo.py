@@ -45,7 +45,7 @@ def seal(out: Path, names: list[str], console: Console) -> dict[str, tuple[st.Pi
             task = progress.add_task(f"{name}: training")
             pipeline = st.load_pipeline(f"{file}:pipeline")
             shutil.rmtree(out / name, ignore_errors=True)
-            bundle = st.export_pipeline(
+            bundle = st.export(
                 pipeline,
                 out,
                 lambda step, name=name, task=task: progress.update(

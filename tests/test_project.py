@@ -207,7 +207,14 @@ def test_serving_code_unpickles_and_evaluates_nothing() -> None:
 
 
 PACKAGES = ("contracts", "export", "serve", "parity_tests", "cli")
-OURS = ("seatrial", "seatrial_contracts", "seatrial_export", "seatrial_serve", "seatrial_parity")
+OURS = (
+    "seatrial",
+    "seatrial_client",
+    "seatrial_contracts",
+    "seatrial_export",
+    "seatrial_parity",
+    "seatrial_serve",
+)
 UNDOCUMENTED = ("uvicorn.protocols",)
 """Modules without an underscore that their package promises nothing of."""
 

@@ -97,7 +97,7 @@ def seal(out: Path) -> dict[str, tuple[st.Pipeline, st.Bundle]]:
     sealed = {}
     for name in servers.EXAMPLES:
         pipeline = st.load_pipeline(f"{ROOT / 'examples' / name / 'pipeline.py'}:pipeline")
-        sealed[name] = pipeline, st.export_pipeline(pipeline, out, formats_wanted=["torchscript"])
+        sealed[name] = pipeline, st.export(pipeline, out, formats=["torchscript"])
     return sealed
 
 

@@ -181,7 +181,7 @@ def main(harness: Path, out: Path) -> None:
             ),
         )
         for pipeline in pipelines:
-            bundle = st.export_pipeline(pipeline, out / "bundles")
+            bundle = st.export(pipeline, out / "bundles")
             print(f"{bundle.name}: {bundle.size_bytes / 1e6:.2f} MB")
     for name, items in (("tabular", tabular[1]), ("text", [{"text": item} for item in text[1]])):
         (out / "bodies" / name).mkdir(parents=True, exist_ok=True)

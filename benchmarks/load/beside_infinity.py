@@ -44,7 +44,7 @@ def seal(folder: Path) -> None:
     class Vector(st.Answer):
         embedding: Annotated[list[float], st.Embedding(384, normalized=True, of="text")]
 
-    st.export_pipeline(
+    st.export(
         replace(pipeline(), name="minilm", inputs=Sentence, outputs=Vector, variants=[INT8]),
         folder,
     )

@@ -96,7 +96,7 @@ def seal(folder: Path) -> st.Bundle:
     """Export the cross-encoder."""
     torch.set_num_threads(1)
     rows = [{"pair": {"query": QUERY, "passage": text}} for text in passages(12)]
-    return st.export_pipeline(
+    return st.export(
         st.Pipeline(
             name="reranker", version="1.0.0", inputs=Pair, outputs=Relevance,
             model=CrossEncoder().eval(), golden=rows,

@@ -81,7 +81,7 @@ def tried(kind: Kind) -> str:
                 model=model,
                 golden=golden,
             )
-            bundle = st.open_bundle(st.export_pipeline(pipeline, Path(folder)).path)
+            bundle = st.open_bundle(st.export(pipeline, Path(folder)).path)
         except st.SeatrialError as error:
             return f"refused: {error}"
         except Exception:  # a crash is what this script counts

@@ -77,7 +77,7 @@ def seal(folder: Path, inputs: Any, outputs: Any, model: Any, golden: Rows) -> P
     pipeline = st.Pipeline(
         name="thing", version="1.0.0", inputs=inputs, outputs=outputs, model=model, golden=golden
     )
-    return st.export_pipeline(pipeline, folder / "bundles").path
+    return st.export(pipeline, folder / "bundles").path
 
 
 def of_module(model: nn.Module, *names: str, **feeds: Callable[[Any], Any]) -> Judge:

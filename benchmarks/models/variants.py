@@ -57,7 +57,7 @@ def seal(name: str, out: Path) -> Path:
     pipeline = st.load_pipeline(str(ROOT / "examples" / name / "pipeline.py") + ":pipeline")
     if name == "sentences":
         pipeline = replace(pipeline, held_out=[{"text": text} for text in real_sentences()])
-    return st.export_pipeline(pipeline, out).path
+    return st.export(pipeline, out).path
 
 
 def quantize(bundle: Path, *arguments: str) -> tuple[float, dict[str, object] | str]:

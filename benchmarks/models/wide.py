@@ -70,7 +70,7 @@ def seal(width: int, out: Path) -> None:
         golden=golden,
         limits=st.Limits(max_rows=ROWS, max_body_bytes=128 * 2**20),
     )
-    st.export_pipeline(pipeline, out)
+    st.export(pipeline, out)
 
 
 class Served:

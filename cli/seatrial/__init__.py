@@ -2,6 +2,21 @@
 
 `import seatrial as st`. The names here are loaded when they are first used, so that a server never
 imports torch and a notebook never a web framework.
+
+Declare: Row, Answer, Options, Option, Pipeline, Sample, Refused, Limits, Objective, Tolerance,
+    Promise, Contract, contract_from_rows, load_pipeline, suppress
+Fields: Number, Flag, Category, Text, TextPair, Image, Audio, LogMel, Series, Items, Tensor, Size,
+    Date, DateTime, Duration, Columns, Ranges, Truncation
+Answers: Label, Labels, Embedding, SparseEmbedding, Quantiles, Forecast, Ranking, Spans, Extract,
+    Detections, Mask, Picture, Transcript
+Seal: export, adopt_model, Adoption, from_pretrained, greedy_decode, ctc_greedy_decode
+Look and predict: open_bundle, Bundle
+Prove and compare: parity, Parity, Receipt, diff, Versions, compare_outputs
+Make smaller: quantize, Quantized, Fp16, Int8, Int8Dynamic, Int8PerToken, Int8Weights, Int4Weights
+Serve and ask: serve, ThreadServer, Client, AsyncClient, Retries
+Rows of files and frames: read_rows, row_code, rows_of_frame
+Errors: SeatrialError, Refusal, DeclarationError, GateError, BundleError, MissingExtra, ModelError,
+    Unavailable
 """
 
 from __future__ import annotations
@@ -10,7 +25,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seatrial_contracts.bundle import Bundle, open_bundle
+    from seatrial.bundle import Bundle, open_bundle
+    from seatrial.comparing import diff
+    from seatrial.exporting import export
+    from seatrial.quantizing import Quantized, quantize
+    from seatrial.serving import serve
+    from seatrial.trying import Parity, parity
+    from seatrial_client.client import AsyncClient, Client
+    from seatrial_client.plan import Retries
     from seatrial_contracts.compare import Tolerance, compare_outputs
     from seatrial_contracts.contract import Contract, Limits, Objective
     from seatrial_contracts.declaration import contract_from_rows
@@ -58,6 +80,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.truncation import Truncation
     from seatrial_contracts.options import Option, Options
     from seatrial_contracts.promise import Promise
+    from seatrial_contracts.receipt import Receipt
     from seatrial_contracts.row import Answer, Row
     from seatrial_contracts.rows_file import read_rows
     from seatrial_contracts.sample import Sample
@@ -65,7 +88,6 @@ if TYPE_CHECKING:
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.adopt.gate import adopt_model
     from seatrial_export.decoding import ctc_greedy_decode, greedy_decode
-    from seatrial_export.export import export_pipeline
     from seatrial_export.hub.from_pretrained import from_pretrained
     from seatrial_export.load_pipeline import load_pipeline
     from seatrial_export.pipeline import Pipeline
@@ -76,9 +98,20 @@ if TYPE_CHECKING:
     from seatrial_export.variants.int8_dynamic import Int8Dynamic
     from seatrial_export.variants.int8_per_token import Int8PerToken
     from seatrial_export.variants.int8_weights import Int8Weights
+    from seatrial_parity.versions import Versions
+    from seatrial_serve.thread_server import ThreadServer
+
+    __version__: str
 
 HOMES = {
-    "seatrial_contracts.bundle": ("Bundle", "open_bundle"),
+    "seatrial.bundle": ("Bundle", "open_bundle"),
+    "seatrial.comparing": ("diff",),
+    "seatrial.exporting": ("export",),
+    "seatrial.quantizing": ("Quantized", "quantize"),
+    "seatrial.serving": ("serve",),
+    "seatrial.trying": ("Parity", "parity"),
+    "seatrial_client.client": ("AsyncClient", "Client"),
+    "seatrial_client.plan": ("Retries",),
     "seatrial_contracts.compare": ("Tolerance", "compare_outputs"),
     "seatrial_contracts.contract": ("Contract", "Limits", "Objective"),
     "seatrial_contracts.declaration": ("contract_from_rows",),
@@ -126,6 +159,7 @@ HOMES = {
     "seatrial_contracts.kinds.truncation": ("Truncation",),
     "seatrial_contracts.options": ("Option", "Options"),
     "seatrial_contracts.promise": ("Promise",),
+    "seatrial_contracts.receipt": ("Receipt",),
     "seatrial_contracts.row": ("Answer", "Row"),
     "seatrial_contracts.rows_file": ("read_rows",),
     "seatrial_contracts.sample": ("Sample",),
@@ -133,7 +167,6 @@ HOMES = {
     "seatrial_export.adopt.adoption": ("Adoption",),
     "seatrial_export.adopt.gate": ("adopt_model",),
     "seatrial_export.decoding": ("ctc_greedy_decode", "greedy_decode"),
-    "seatrial_export.export": ("export_pipeline",),
     "seatrial_export.hub.from_pretrained": ("from_pretrained",),
     "seatrial_export.load_pipeline": ("load_pipeline",),
     "seatrial_export.pipeline": ("Pipeline",),
@@ -144,16 +177,20 @@ HOMES = {
     "seatrial_export.variants.int8_dynamic": ("Int8Dynamic",),
     "seatrial_export.variants.int8_per_token": ("Int8PerToken",),
     "seatrial_export.variants.int8_weights": ("Int8Weights",),
+    "seatrial_parity.versions": ("Versions",),
+    "seatrial_serve.thread_server": ("ThreadServer",),
 }
 _home_of = {name: module for module, names in HOMES.items() for name in names}
 
 __all__ = [
     "Adoption",
     "Answer",
+    "AsyncClient",
     "Audio",
     "Bundle",
     "BundleError",
     "Category",
+    "Client",
     "Columns",
     "Contract",
     "Date",
@@ -185,14 +222,18 @@ __all__ = [
     "Objective",
     "Option",
     "Options",
+    "Parity",
     "Picture",
     "Pipeline",
     "Promise",
     "Quantiles",
+    "Quantized",
     "Ranges",
     "Ranking",
+    "Receipt",
     "Refusal",
     "Refused",
+    "Retries",
     "Row",
     "Sample",
     "SeatrialError",
@@ -203,28 +244,38 @@ __all__ = [
     "Tensor",
     "Text",
     "TextPair",
+    "ThreadServer",
     "Tolerance",
     "Transcript",
     "Truncation",
     "Unavailable",
+    "Versions",
     "adopt_model",
     "compare_outputs",
     "contract_from_rows",
     "ctc_greedy_decode",
-    "export_pipeline",
+    "diff",
+    "export",
     "from_pretrained",
     "greedy_decode",
     "load_pipeline",
     "open_bundle",
+    "parity",
+    "quantize",
     "read_rows",
     "row_code",
     "rows_of_frame",
+    "serve",
     "suppress",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its home when it is first used."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("seatrial")
     if name not in _home_of:
         raise AttributeError(f"seatrial has no '{name}'")
     try:
@@ -242,5 +293,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names."""
-    return __all__
+    """The public names whose extras are installed: those that `help(st)` can show."""
+    from seatrial.extras import is_installed, needed_by
+
+    return ["__version__", *(n for n in __all__ if is_installed(needed_by(_home_of[n])))]

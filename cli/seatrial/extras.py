@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
+
 EXTRAS = {
     "export": ("torch", "onnx", "onnxscript", "onnxruntime", "ml_dtypes"),
     "hub": ("transformers", "sentence_transformers", "safetensors"),
@@ -19,6 +22,7 @@ EXTRAS = {
         "watchfiles",
         "tomlkit",
     ),
+    "client": ("httpx", "orjson"),
     "parity": ("httpx", "hypothesis", "jinja2", "pytest", "tritonclient", "onnxruntime", "orjson"),
     "text": ("tokenizers",),
     "image": ("PIL",),
@@ -32,6 +36,7 @@ PACKAGES = {
     "seatrial_export": "export",
     "seatrial_serve": "serve",
     "seatrial_parity": "parity",
+    "seatrial_client": "client",
 }
 """Where an import began -> the extra that it needs first; the longest name that fits counts."""
 
@@ -45,7 +50,13 @@ def extra_of(error: ModuleNotFoundError, home: str) -> str | None:
     """
     module = (error.name or "").partition(".")[0]
     extras = [extra for extra, modules in EXTRAS.items() if module in modules]
-    wanted = next(
+    wanted = needed_by(home)
+    return wanted if wanted in extras else next(iter(extras), None)
+
+
+def needed_by(home: str) -> str | None:
+    """The extra that a module of ours needs first; None where it needs none."""
+    return next(
         (
             extra
             for prefix, extra in PACKAGES.items()
@@ -53,4 +64,9 @@ def extra_of(error: ModuleNotFoundError, home: str) -> str | None:
         ),
         None,
     )
-    return wanted if wanted in extras else next(iter(extras), None)
+
+
+@cache
+def is_installed(extra: str | None) -> bool:
+    """Is every module of an extra there? Nothing is imported."""
+    return extra is None or all(find_spec(module) is not None for module in EXTRAS[extra])

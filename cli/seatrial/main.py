@@ -16,6 +16,7 @@ from seatrial_contracts.errors import MissingExtra, SeatrialError
 COMMANDS = {
     "adopt": "Seal a model that others made: an ONNX file, or a scikit-learn estimator.",
     "audit": "Verify an audit log: is it as it was written?",
+    "client": "Write a typed client of a served model: one file that needs httpx alone.",
     "deploy": "Write manifests for Kubernetes, KServe or Ray Serve from bundles.",
     "diff": "Compare two versions: contracts, answers, size, speed.",
     "doctor": "Look at this machine: what is installed, what would be refused and why.",
@@ -44,6 +45,7 @@ COMMANDS = {
 
 
 WING_OF = {
+    "client": "seatrial_client",
     "adopt": "seatrial_export.adopt",
     "new": "seatrial_export.adopt",
     "export": "seatrial_export",

@@ -53,7 +53,7 @@ MAX_SIGNATURE_BYTES = 2**22
 """The largest signature: a statement of as many files as a bundle may have is far smaller."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """An opened bundle.
 
@@ -76,6 +76,15 @@ class Bundle:
     """
     encryption: Encryption | None = None
     """What lies on disk, if the sealed files are encrypted there."""
+
+    def __repr__(self) -> str:
+        """Name, version, graphs, size and digest: no byte of a file."""
+        graphs = ", ".join(variant.name for variant in self.manifest.variants)
+        size = f"{self.size_bytes / 1e6:.2f} MB"
+        return (
+            f"<{type(self).__name__} {self.name} {self.version}: {graphs}; {size}, "
+            f"sha256:{self.digest[:12]}>"
+        )
 
     @property
     def name(self) -> str:
@@ -455,9 +464,14 @@ def open_plain_bundle(path: Path, what: str) -> Bundle:
 
     Raises `BundleError` for an encrypted bundle, whatever its identity.
     """
+    refuse_encrypted_folder(path, what)
+    return open_bundle(path)
+
+
+def refuse_encrypted_folder(path: Path, what: str) -> None:
+    """Raise `BundleError` for the folder of an encrypted bundle: see `Bundle.refuse_encrypted`."""
     if (path / ENCRYPTION).exists():
         raise on_no_disk(f"bundle '{path.name}'", what)
-    return open_bundle(path)
 
 
 def verify_stored(path: Path) -> Manifest:

@@ -93,6 +93,10 @@ class Refusal(SeatrialError):
         """The same refusal of another row, for checks that saw only some of the rows."""
         return self.at(re.sub(r"row \d+$", f"row {row}", self.where))
 
+    def got(self, got: str, mend: str | None = None) -> Refusal:
+        """The same refusal, of a value that may be shown."""
+        return Refusal(self.code, self.where, got, self._said[1], mend or self._said[2])
+
     def adding(self, note: str) -> Refusal:
         """The same refusal with one more thing to know."""
         got, want, mend = self._said

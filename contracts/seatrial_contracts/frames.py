@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.date_time import DateTime
 from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.kinds.time_zone import zone_of
+from seatrial_contracts.own_values import own_value
 from seatrial_contracts.row import Row
 
 MOST_LISTED = 50
@@ -89,24 +90,19 @@ def rows_of_frame(frame: Any, names: Mapping[str, Any] | None = None) -> list[di
     and the column that it stands for.
     """
     columns = {
-        name: [
-            None if missing else _python(value)
-            for value, missing in zip(
-                frame[column].tolist(), frame[column].isna().tolist(), strict=True
-            )
-        ]
-        for name, column in (names_of(frame) if names is None else names).items()
+        name: list(map(own_value, frame[column].tolist()))
+        for name, column in (names_of(frame.columns) if names is None else names).items()
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def names_of(frame: Any) -> dict[str, Any]:
-    """Name of a field -> the column that it stands for.
+def names_of(columns: Iterable[Any]) -> dict[str, Any]:
+    """Name of a field -> the column that it stands for, of a data frame's columns.
 
     What no name may hold becomes `_`. Raises `DeclarationError` where two columns have one name.
     """
     found: dict[str, Any] = {}
-    for column in frame.columns:
+    for column in columns:
         name = re.sub(r"\W+", "_", str(column)).strip("_")
         if not is_field_name(name):
             name = f"column_{name}".rstrip("_")
@@ -119,7 +115,7 @@ def names_of(frame: Any) -> dict[str, Any]:
 
 def _read(frame: Any) -> FrameRows:
     fields = {}
-    for name, column in names_of(frame).items():
+    for name, column in names_of(frame.columns).items():
         values = frame[column]
         guess = _guess(values)
         fields[name] = guess.or_none() if bool(values.isna().any()) else guess
@@ -157,10 +153,3 @@ def listed(words: Sequence[Any]) -> Guess:
     return Guess(
         Literal[tuple(words)], f"Literal[{json.dumps([*words], ensure_ascii=False)[1:-1]}]"
     )
-
-
-def _python(value: Any) -> Any:
-    """A value as a raw row has it: pandas' own moments and durations are Python's."""
-    if hasattr(value, "to_pydatetime"):
-        return value.isoformat()
-    return value.to_pytimedelta() if hasattr(value, "to_pytimedelta") else value

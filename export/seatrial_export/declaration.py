@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import canonical_json
@@ -22,11 +23,14 @@ from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import Origin, check_name, check_version
 from seatrial_contracts.options import Options
+from seatrial_contracts.own_rows import own_rows, validate_own
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow, Sample, samples_of
 from seatrial_export.variants.recipe import Recipe
 
+OwnRows = Sequence[RawRow | Sample] | Any
+"""Raw rows, or samples, or a data frame of pandas or polars with a column for each field."""
 SHAPE_ROWS = 16
 """Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
 
@@ -51,6 +55,9 @@ def specs_seen(made: Sequence[Mapping[str, Array]]) -> tuple[TensorSpec, ...]:
 class ModelDeclaration(ABC):
     """A model's name, contract and proof.
 
+    Rows are raw rows in a list, or a data frame with a column for each field. None, NaN,
+    `pandas.NA` and `NaT` are missing values.
+
     `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not
     trained on; both may be samples, which also say what is true and which slices a row belongs to.
     `promise` is what is kept beyond the tolerance, on all rows and on each slice. `refused` are raw
@@ -66,9 +73,9 @@ class ModelDeclaration(ABC):
     inputs: type[Row]
     outputs: type[Answer]
     options: type[Options] | None = None
-    golden: Sequence[RawRow | Sample]
-    held_out: Sequence[RawRow | Sample] = ()
-    reference: Sequence[RawRow] = ()
+    golden: OwnRows
+    held_out: OwnRows = ()
+    reference: OwnRows = ()
     refused: Sequence[Refused] = ()
     limits: Limits = field(default_factory=Limits)
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -155,12 +162,24 @@ class ModelDeclaration(ABC):
     @cached_property
     def golden_samples(self) -> tuple[Sample, ...]:
         """The golden rows, each a sample."""
-        return samples_of(self.golden)
+        return samples_of(self._own(self.golden, "golden"))
 
     @cached_property
     def held_out_samples(self) -> tuple[Sample, ...]:
         """The held-out rows, each a sample."""
-        return samples_of(self.held_out)
+        return samples_of(self._own(self.held_out, "held_out"))
+
+    @cached_property
+    def reference_rows(self) -> Sequence[Any]:
+        """The reference rows, as raw rows."""
+        return self._own(self.reference, "reference")
+
+    def _own(self, rows: OwnRows, which: str) -> Sequence[Any]:
+        """Rows as they were declared, as raw rows. Raises `Refusal` for a frame's odd column."""
+        try:
+            return own_rows(rows, self.contract)
+        except Refusal as refusal:
+            raise refusal.at(f"{self.noun} {which}, {refusal.where}") from None
 
     @property
     def whole_promise(self) -> Promise | None:
@@ -198,7 +217,7 @@ class ModelDeclaration(ABC):
     def _encoded(self, samples: Sequence[Sample], which: str) -> list[EncodedRow]:
         try:
             rows = [
-                self.contract.validate_row(sample.row, place)
+                validate_own(self.contract, sample.row, place)
                 for place, sample in enumerate(samples)
             ]
             sent = [wire_row(sample.row) for sample in samples]
@@ -245,4 +264,4 @@ class ModelDeclaration(ABC):
 
         Raises `Refusal` that names row `place`, where given.
         """
-        return self.front.encode_row(self.contract.validate_row(row, place), place)
+        return self.front.encode_row(validate_own(self.contract, row, place), place)

@@ -19,6 +19,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.host_stage import EncodedRow, collate
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import Origin
+from seatrial_contracts.own_rows import own_rows
 from seatrial_contracts.sample import RawRow
 from seatrial_export.bfloat16_edges import edged
 from seatrial_export.declaration import SHAPE_ROWS, ModelDeclaration, specs_seen
@@ -217,12 +218,13 @@ class Pipeline(ModelDeclaration):
         ]
         return specs_seen([{name: value.numpy() for name, value in row.items()} for row in made])
 
-    def encode(self, rows: Sequence[RawRow]) -> dict[str, Tensor]:
-        """Encode raw rows to the model's arguments, batched, as training needs them.
+    def encode(self, rows: Sequence[RawRow] | Any) -> dict[str, Tensor]:
+        """Encode raw rows, or a data frame, to the model's arguments, batched, for training.
 
-        Raises `Refusal` where a row breaks the contract.
+        Raises `Refusal` that shows what breaks the contract.
         """
-        feeds = self.batch([self.encode_row(row) for row in rows])
+        raw = own_rows(rows, self.contract)
+        feeds = self.batch([self.encode_row(row, place) for place, row in enumerate(raw)])
         return {
             name: tensor.to(torch.bfloat16) if name in self.bfloat16_arguments else tensor
             for name, tensor in feeds.items()

@@ -143,5 +143,5 @@ def quantise(
 
 def subject_of(declared: ModelDeclaration, unwritten: Bundle, scratch: Scratch) -> Subject:
     """The bundle as it will be written, with the reference rows that ranges are measured on."""
-    raw = declared.reference or [sample.row for sample in declared.golden_samples]
+    raw = declared.reference_rows or [sample.row for sample in declared.golden_samples]
     return Subject(unwritten, [wire_row(row) for row in raw], scratch)

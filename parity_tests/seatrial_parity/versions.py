@@ -17,6 +17,7 @@ from seatrial_contracts.contract_changes import Difference, compare_contracts, m
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.golden import has_place
 from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_slices
+from seatrial_contracts.release_notes import write_notes
 from seatrial_contracts.sample import Sample
 from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.runtimes.runtime import RuntimeOptions
@@ -24,7 +25,7 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 TURNS = 15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Versions:
     """The result of `compare_versions`.
 
@@ -48,6 +49,21 @@ class Versions:
     def may_replace(self) -> bool:
         """May the new one take the old one's place under its number?"""
         return may_replace(self.old.version, self.new.version, self.differences)
+
+    @property
+    def notes(self) -> str:
+        """Release notes in Markdown."""
+        versions = self.old.version, self.new.version
+        return write_notes(self.new.name, *versions, self.differences, self.moved)
+
+    def __repr__(self) -> str:
+        """Both versions, and what changed between them in a few words."""
+        breaking = sum(difference.breaking for difference in self.differences)
+        return (
+            f"<Versions {self.new.name} {self.old.version} -> {self.new.version}: "
+            f"{breaking} breaking and {len(self.differences) - breaking} safe differences, "
+            f"{len(self.rows)} rows>"
+        )
 
 
 def compare_versions(old: Bundle, new: Bundle) -> Versions:

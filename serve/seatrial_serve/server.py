@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import resource
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -145,11 +146,12 @@ def run_server(
     *,
     joining: bool = False,
     settled: Callable[[], None] | None = None,
+    made: Callable[[DrainingServer], None] | None = None,
 ) -> None:
     """Serve on a socket that listens already.
 
     With `joining`, accept once all models are loaded. `settled` is called once they are, or have
-    failed.
+    failed; `made` gets the server before it starts.
     """
     with open_serving(settings, repository, metrics, access, joining=joining) as serving:
         exchanges, lifecycle, watch = serving.exchanges, serving.lifecycle, serving.observers
@@ -209,6 +211,8 @@ def run_server(
             access,
             certificates,
         )
+        if made is not None:
+            made(server)
         server.run(sockets=[listening])
 
 
@@ -302,6 +306,15 @@ class DrainingServer(uvicorn.Server):
         self._drain.begin()
         self._keeper.stop_loading()
         self._stop_at_s = now_s() + self._window_s
+
+    def stop(self) -> None:
+        """Stop as at SIGTERM, from another thread than that of its event loop."""
+        self.handle_exit(signal.SIGTERM, None)
+
+    @property
+    def grpc_port(self) -> int | None:
+        """Where gRPC listens, once the server runs; None where it does not."""
+        return None if self._grpc is None else self._grpc.port
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and to reload at SIGHUP.

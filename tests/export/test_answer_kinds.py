@@ -83,7 +83,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> st.Bundle:
         model=Net().eval(), golden=[st.Sample(row, truth={"tags": ["new"]}) for row in rows],
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("kinds")
-    return st.export_pipeline(pipeline, folder)
+    return st.export(pipeline, folder)
 
 
 def test_every_kind_is_in_parity_over_every_way(

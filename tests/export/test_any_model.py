@@ -78,7 +78,7 @@ def seal(
         golden=golden or fours(),
         **declared,
     )
-    return st.open_bundle(st.export_pipeline(pipeline, folder).path)
+    return st.open_bundle(st.export(pipeline, folder).path)
 
 
 def line() -> nn.Module:

@@ -85,7 +85,7 @@ def seal(model: Any, folder: Path, **options: Any) -> st.Bundle:
         "name": "m", "version": "1.0.0", "inputs": Eight, "outputs": Scores, "golden": rows(),
         "waive": QUICK, **options,
     }  # fmt: skip
-    bundle = st.export_pipeline(st.Pipeline(model=model, **declared), folder)
+    bundle = st.export(st.Pipeline(model=model, **declared), folder)
     return st.open_bundle(bundle.path)
 
 

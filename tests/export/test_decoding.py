@@ -91,7 +91,7 @@ def sources(count: int, seed: int = 0) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_a_greedy_decoder_is_one_loop_and_answers_as_a_plain_loop_does(tmp_path: Path) -> None:
     model = Translator(seed=3)
-    bundle = st.export_pipeline(
+    bundle = st.export(
         st.Pipeline(
             name="m", version="1.0.0", inputs=Source, outputs=Tokens, model=model,
             golden=sources(8),
@@ -157,7 +157,7 @@ def test_ctc_is_exported_for_every_length_and_batch(tmp_path: Path) -> None:
     pipeline = st.Pipeline(
         name="m", version="1.0.0", inputs=Frames, outputs=Heard, model=Ctc().eval(), golden=rows,
     )  # fmt: skip
-    bundle = st.open_bundle(st.export_pipeline(pipeline, tmp_path).path)
+    bundle = st.open_bundle(st.export(pipeline, tmp_path).path)
     for batch_rows in (1, 4):
         got = answers(bundle, [{"scores": row["scores"].tolist()} for row in rows], batch_rows)
         for row, answer in zip(rows, got, strict=True):

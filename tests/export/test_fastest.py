@@ -54,7 +54,7 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> Given:
 
 def sealed(pipeline: st.Pipeline, folder: Path, budget: str) -> tuple[st.Bundle, str]:
     """The bundle, opened, and the line that the receipt keeps."""
-    bundle = st.export_pipeline(pipeline, folder, fastest=st.Promise.parse(budget))
+    bundle = st.export(pipeline, folder, fastest=st.Promise.parse(budget))
     (receipt,) = bundle.receipts()
     assert receipt.choice is not None
     return st.open_bundle(bundle.path), receipt.choice.told
@@ -162,7 +162,7 @@ def test_a_budget_that_cannot_be_kept_by_choice_is_refused_before_the_gate(
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(st.DeclarationError, match=says.replace("[", r"\[")):
-        st.export_pipeline(replace(pipeline, **changes), out, fastest=st.Promise.parse(budget))
+        st.export(replace(pipeline, **changes), out, fastest=st.Promise.parse(budget))
     assert not out.exists()
 
 

@@ -80,7 +80,7 @@ def sealed(model: type[Logged], inputs: type[st.Row], folder: Path) -> st.Bundle
         golden=rows,
         variants=["fp16"],
     )
-    return st.open_bundle(st.export_pipeline(pipeline, folder).path)
+    return st.open_bundle(st.export(pipeline, folder).path)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def sealed(
         name="mended", version="1.0.0", inputs=inputs, outputs=outputs, model=model.eval(),
         golden=golden, waive=FRESH, **options,
     )  # fmt: skip
-    return st.export_pipeline(made, folder)
+    return st.export(made, folder)
 
 
 def command(*words: object) -> Result:

@@ -102,9 +102,7 @@ def check(
         golden=golden,
         **options,
     )
-    engine = load_engine(
-        st.open_bundle(st.export_pipeline(pipeline, folder).path), RuntimeOptions()
-    )
+    engine = load_engine(st.open_bundle(st.export(pipeline, folder).path), RuntimeOptions())
     assert all(trial.passed for trial in pass_load_gate(engine).trials)
     for batch_rows in (1, 5):
         found = st.compare_outputs(

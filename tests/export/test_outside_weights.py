@@ -46,7 +46,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle, sealed once; tests that change it copy it."""
     with pytest.MonkeyPatch.context() as patch:
         outside.lowered(patch)
-        return st.export_pipeline(outside.pipeline(), tmp_path_factory.mktemp("sealed")).path
+        return st.export(outside.pipeline(), tmp_path_factory.mktemp("sealed")).path
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_onnxruntime_alone_runs_the_sealed_files(sealed: Path) -> None:
 def test_two_exports_have_one_digest_and_leave_nothing_beside_them(
     sealed: Path, tmp_path: Path
 ) -> None:
-    again = st.export_pipeline(outside.pipeline(), tmp_path)
+    again = st.export(outside.pipeline(), tmp_path)
     assert again.digest == open_bundle(sealed).digest
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
     assert [path.name for path in (tmp_path / "net").iterdir()] == ["1.0.0"]
@@ -98,7 +98,7 @@ def test_two_exports_have_one_digest_and_leave_nothing_beside_them(
 
 def test_a_few_weights_stay_in_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "OUTSIDE_FROM_BYTES", 2**20)
-    bundle = st.export_pipeline(outside.pipeline(), tmp_path)
+    bundle = st.export(outside.pipeline(), tmp_path)
     assert not bundle.data
     assert not list(bundle.path.rglob("*.data"))
     assert outside.places(bundle.path / "graphs" / "fp32.onnx") == []
@@ -113,7 +113,7 @@ def test_a_gate_that_refuses_leaves_nothing_behind(tmp_path: Path) -> None:
     torch.manual_seed(0)
     object.__setattr__(pipeline, "model", Wild().eval())
     with pytest.raises(st.SeatrialError):
-        st.export_pipeline(pipeline, tmp_path / "out")
+        st.export(pipeline, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -155,7 +155,7 @@ def with_variants(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             recipes = [
                 parse_recipe(kind).model_copy(update={"promise": promise}) for kind in PIECEWISE
             ]
-            made[where] = st.export_pipeline(
+            made[where] = st.export(
                 outside.pipeline(variants=recipes), tmp_path_factory.mktemp(where)
             ).path
     return made
@@ -491,7 +491,7 @@ def test_predict_and_diff_work_on_a_large_model(sealed: Path, tmp_path: Path) ->
     other = outside.pipeline()
     object.__setattr__(other, "version", "1.1.0")
     object.__setattr__(other, "model", outside.Net().eval())
-    newer = st.export_pipeline(other, tmp_path).path
+    newer = st.export(other, tmp_path).path
     said = CliRunner().invoke(cli, ["diff", str(sealed), str(newer)])
     assert "golden rows are answered by both" in said.output
     row = '{"ids": [1, 2, 3]}'

@@ -39,7 +39,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pipeline's file and its bundle, fp32 alone."""
     folder = tmp_path_factory.mktemp("tokens")
     (folder / "model.py").write_text(FILE.replace("VARIANTS", ""))
-    st.export_pipeline(st.load_pipeline(f"{folder / 'model.py'}:pipeline"), folder)
+    st.export(st.load_pipeline(f"{folder / 'model.py'}:pipeline"), folder)
     return folder
 
 
@@ -115,7 +115,7 @@ def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_pat
     assert run.returncode == 0, run.stderr
     pipeline = st.load_pipeline(f"{here / 'model.py'}:pipeline")
     assert (
-        st.export_pipeline(replace(pipeline, variants=variants), here).digest
+        st.export(replace(pipeline, variants=variants), here).digest
         == json.loads(run.stdout)["digest"]
     )
 
@@ -127,7 +127,7 @@ def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_pat
         (["--variant", "int8", "--rows", "few.jsonl"],
          "variant 'int8': got 3 calibration rows, want at least 16"),
         (["--variant", "int8", "--rows", "bad.jsonl"], "calibration row 1: input 'x'"),
-        (["--variant", "int8", "--rows", "odd.jsonl"], "got a line that is no JSON"),
+        (["--variant", "int8", "--rows", "odd.jsonl"], "line 1: got no JSON object"),
         (["--variant", "int8_dynamic"], "makes a row's answer depend on its mates"),
         (["--variant", "fp32"], "variant 'fp32': got an unknown name"),
         (["--variant", "int8_per_token", "--version", "2"], "a version is three numbers"),

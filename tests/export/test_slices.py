@@ -60,7 +60,7 @@ def pipeline(**other: Any) -> st.Pipeline:
 
 @pytest.mark.slow
 def test_held_out_rows_are_sealed_and_their_slices_are_in_the_receipt(tmp_path: Path) -> None:
-    bundle = st.export_pipeline(pipeline(), tmp_path)
+    bundle = st.export(pipeline(), tmp_path)
     again = st.open_bundle(bundle.path)
     assert again.held_out is not None
     assert len(again.held_out.rows) == 100
@@ -80,11 +80,9 @@ def test_a_slice_that_breaks_the_promise_stops_the_export_although_all_rows_keep
 ) -> None:
     said = r"held-out rows: slice 'murky', accuracy: got 0\.\d+, want at least 0.9, 10 rows"
     with pytest.raises(st.GateError, match=said):
-        st.export_pipeline(pipeline(promise=st.Promise(accuracy=0.9)), tmp_path)
+        st.export(pipeline(promise=st.Promise(accuracy=0.9)), tmp_path)
     assert not list(tmp_path.iterdir())
-    bundle = st.export_pipeline(
-        pipeline(promise=st.Promise(accuracy=0.9, min_slice_rows=20)), tmp_path
-    )
+    bundle = st.export(pipeline(promise=st.Promise(accuracy=0.9, min_slice_rows=20)), tmp_path)
     assert bundle.manifest.variants[0].promise == st.Promise(
         accuracy=0.9, min_slice_rows=20, tolerance=bundle.contract.tolerance
     )
@@ -107,7 +105,7 @@ def test_a_truth_or_slice_that_is_none_is_refused_before_the_gate(
     sample: st.Sample, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(st.DeclarationError, match=said):
-        st.export_pipeline(pipeline(golden=[sample, sample]), tmp_path)
+        st.export(pipeline(golden=[sample, sample]), tmp_path)
 
 
 @pytest.mark.parametrize("where", ["golden", "held_out"])
@@ -116,11 +114,11 @@ def test_a_row_that_the_contract_refuses_is_named_with_its_place(
 ) -> None:
     rows = [{"x": [0.5, 1.0]}, {"x": [0.5, 1.0]}, {"x": [0.5]}]
     with pytest.raises(st.Refusal, match=f"pipeline {where}, input 'x', row 2"):
-        st.export_pipeline(pipeline(**{where: rows}), tmp_path)
+        st.export(pipeline(**{where: rows}), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_promise_that_no_row_can_show_is_refused_before_the_gate(tmp_path: Path) -> None:
     bare = [replace(sample, truth=None) for sample in samples(5, 0, "clear")]
     with pytest.raises(st.DeclarationError, match="promise of accuracy"):
-        st.export_pipeline(pipeline(held_out=bare, promise=st.Promise(accuracy=0.5)), tmp_path)
+        st.export(pipeline(held_out=bare, promise=st.Promise(accuracy=0.5)), tmp_path)

@@ -131,7 +131,7 @@ def test_the_temperature_is_in_the_graph_and_in_the_reference(
     softmaxed: bool, named: bool, tmp_path: Path
 ) -> None:
     declared = pipeline(model=Net(softmaxed=softmaxed, named=named).eval())
-    bundle = st.export_pipeline(declared, tmp_path)
+    bundle = st.export(declared, tmp_path)
     (found,) = bundle.receipts()[0].calibrations
     assert (found.output, found.rows, found.from_probabilities) == ("word", 200, softmaxed)
     assert found.error_after < found.error_before
@@ -155,12 +155,12 @@ def test_too_few_rows_with_a_truth_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         st.DeclarationError, match="19 held-out rows with a truth, want held_out with 20 samples"
     ):
-        st.export_pipeline(pipeline(rows=19), tmp_path)
+        st.export(pipeline(rows=19), tmp_path)
     with pytest.raises(st.DeclarationError, match="0 held-out rows"):
-        st.export_pipeline(pipeline(held_out=()), tmp_path)
+        st.export(pipeline(held_out=()), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_model_in_training_mode_is_found_before_its_temperature_is_fitted(tmp_path: Path) -> None:
     with pytest.raises(st.GateError, match="training mode"):
-        st.export_pipeline(pipeline(model=Net(softmaxed=True, named=False).train()), tmp_path)
+        st.export(pipeline(model=Net(softmaxed=True, named=False).train()), tmp_path)

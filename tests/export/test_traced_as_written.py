@@ -114,7 +114,7 @@ def test_it_is_sealed_and_answers_as_in_pytorch(
     torch.manual_seed(0)
     module, chance = model().eval(), np.random.default_rng(0)
     rows = [{"x": chance.normal(size=shape).astype(np.float32)} for _ in range(6)]
-    bundle = st.export_pipeline(
+    bundle = st.export(
         st.Pipeline(
             name="made", version="1.0.0", inputs=row, outputs=Three, model=module, golden=rows,
             waive=QUICK,

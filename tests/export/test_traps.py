@@ -61,7 +61,7 @@ def seal(
 ) -> st.Bundle:
     torch.manual_seed(0)
     golden = options.pop("golden", None) or fours()
-    return st.export_pipeline(
+    return st.export(
         st.Pipeline(
             name="trap",
             version="1.0.0",

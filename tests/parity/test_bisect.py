@@ -135,7 +135,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sealed]:
     def get(name: str) -> Sealed:
         if name not in made:
             pipeline = makers[name]()
-            bundle = st.export_pipeline(pipeline, tmp_path_factory.mktemp(name))
+            bundle = st.export(pipeline, tmp_path_factory.mktemp(name))
             made[name] = Sealed(pipeline, bundle, trace(pipeline))
         return made[name]
 

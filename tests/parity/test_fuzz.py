@@ -382,7 +382,7 @@ def test_golden_rows_that_both_sides_answer_with_nan_fail_the_trial() -> None:
 
 @pytest.mark.slow
 def test_the_command_says_what_the_model_cannot_answer_and_exits_with_1(tmp_path: Path) -> None:
-    bundle = st.export_pipeline(odds(), tmp_path)
+    bundle = st.export(odds(), tmp_path)
     code, said = ask(bundle, written(tmp_path, "test_fuzz.odds()"), "--out", str(tmp_path / "out"))
     assert code == 1
     assert (
@@ -394,7 +394,7 @@ def test_the_command_says_what_the_model_cannot_answer_and_exits_with_1(tmp_path
 
 @pytest.mark.slow
 def test_an_off_by_one_at_odd_sizes_is_found_and_kept(tmp_path: Path) -> None:
-    bundle = st.export_pipeline(pictures(), tmp_path)
+    bundle = st.export(pictures(), tmp_path)
     out, kept = tmp_path / "out", tmp_path / "kept.jsonl"
     assert ask(bundle, written(tmp_path, "test_fuzz.pictures()"), "--out", str(out))[0] == 0
     planted = written(tmp_path, "test_fuzz.pictures(1)")
@@ -409,7 +409,7 @@ def test_an_off_by_one_at_odd_sizes_is_found_and_kept(tmp_path: Path) -> None:
     ), said
     assert len(st.read_rows(kept)) == 1
     assert json.loads((out / "fuzz.json").read_text())["row"] == st.read_rows(kept)[0]
-    sealed = st.export_pipeline(pictures(kept=st.read_rows(kept)), tmp_path / "next")
+    sealed = st.export(pictures(kept=st.read_rows(kept)), tmp_path / "next")
     planted = written(tmp_path, f"test_fuzz.pictures(1, st.read_rows({str(kept)!r}))")
     done = CliRunner().invoke(
         cli, ["parity", str(sealed.path), "--pipeline", planted, "--junit", str(tmp_path / "x.xml")]
@@ -419,7 +419,7 @@ def test_an_off_by_one_at_odd_sizes_is_found_and_kept(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_difference_at_missing_values_alone_is_found(tmp_path: Path) -> None:
-    bundle = st.export_pipeline(cells(), tmp_path)
+    bundle = st.export(cells(), tmp_path)
     assert ask(bundle, written(tmp_path, "test_fuzz.cells()"), "--out", str(tmp_path))[0] == 0
     code, said = ask(bundle, written(tmp_path, "test_fuzz.cells(1.5)"), "--out", str(tmp_path))
     assert code == 1

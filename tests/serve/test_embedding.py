@@ -153,7 +153,7 @@ async def test_what_is_not_declared_is_refused(
 @pytest.mark.slow
 def test_an_embedding_is_sealed_served_and_proven_over_the_wire(tmp_path: Path) -> None:
     pipeline = torch_pipeline(least_recall_at_10=0.3, least_cosine=0.4)
-    bundle = st.open_bundle(st.export_pipeline(pipeline, tmp_path).path)
+    bundle = st.open_bundle(st.export(pipeline, tmp_path).path)
     kind = bundle.contract.outputs[0].kind
     assert isinstance(kind, Embedding)
     low = np.array([answer["vector"] for answer in pipeline.answer(pipeline.reference)]).min(0)

@@ -43,7 +43,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> st.Bundle:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "OUTSIDE_FROM_BYTES", 2**12)
         patch.setattr(weights, "LEAST_BYTES", 2**9)
-        sealed = st.export_pipeline(outside.pipeline(), tmp_path_factory.mktemp("bundles"))
+        sealed = st.export(outside.pipeline(), tmp_path_factory.mktemp("bundles"))
     return st.open_bundle(sealed.path)
 
 
@@ -78,7 +78,7 @@ def test_bundles_of_one_graph_and_other_weights_have_cached_graphs_of_their_own(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "OUTSIDE_FROM_BYTES", 2**12)
         patch.setattr(weights, "LEAST_BYTES", 2**9)
-        sealed = st.open_bundle(st.export_pipeline(other, tmp_path / "other").path)
+        sealed = st.open_bundle(st.export(other, tmp_path / "other").path)
     cached, row = RuntimeOptions(cache=tmp_path / "graphs"), outside.rows()[:1]
     one, two = (load_engine(each, cached).answer(row)[0] for each in (bundle, sealed))
     assert not np.allclose(one["scores"], two["scores"])

@@ -122,7 +122,7 @@ def test_a_model_over_series_is_sealed_served_and_held_to_parity(tmp_path: Path)
         golden=PLANTS,
     )  # fmt: skip
     with pytest.raises(st.GateError, match="shorter rows of 'load' and counts in the answer"):
-        st.export_pipeline(
+        st.export(
             st.Pipeline(
                 name="plant", version="1.0.0", inputs=Plant, outputs=Ahead, model=Net().eval(),
                 golden=PLANTS,

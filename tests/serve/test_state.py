@@ -103,7 +103,7 @@ def test_a_state_comes_and_goes_by_every_way(make: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_a_client_that_gives_the_state_back_walks_as_the_module_does(tmp_path: Path) -> None:
-    bundle = st.export_pipeline(cells(), tmp_path)
+    bundle = st.export(cells(), tmp_path)
     module, state = Cells(), torch.zeros(1, 2, 5)
     async with run_app(tmp_path) as running:
         held: Any = [[0.0] * 5] * 2
@@ -119,7 +119,7 @@ async def test_a_client_that_gives_the_state_back_walks_as_the_module_does(tmp_p
 
 @pytest.mark.slow
 async def test_past_keys_of_unlike_length_run_beside_each_other(tmp_path: Path) -> None:
-    st.export_pipeline(attention(), tmp_path)
+    st.export(attention(), tmp_path)
     module = OneStep()
     pasts = [0, 2, 0, 5, 2, 0]
     rows = [{"x": drawn(4), "keys": drawn(past, 4), "values": drawn(past, 4)} for past in pasts]
@@ -156,7 +156,7 @@ def test_the_graph_has_a_name_of_its_own_for_what_comes_out() -> None:
 @pytest.mark.slow
 def test_drift_looks_at_a_state_where_it_goes_in(tmp_path: Path) -> None:
     golden = [{"x": drawn(3) * scale, "state": drawn(2, 5) * scale} for scale in (1, -1, 0, 2)]
-    bundle = st.export_pipeline(cells(reference=golden), tmp_path)
+    bundle = st.export(cells(reference=golden), tmp_path)
     assert {name.partition(".")[0] for name in bundle.profile.inputs} == {"x", "state"}
     assert {name.partition(".")[0] for name in bundle.profile.outputs} == {"score"}
 
@@ -184,7 +184,7 @@ def test_the_state_of_an_onnx_file_has_one_name(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_triton_calls_the_state_that_comes_out_otherwise(tmp_path: Path) -> None:
-    bundle = st.export_pipeline(cells(), tmp_path)
+    bundle = st.export(cells(), tmp_path)
     write_repository([st.open_bundle(bundle.path)], tmp_path / "repository", Placing())
     for model, outputs in (("cells", 2), ("cells_graph", 1)):
         text = (tmp_path / "repository" / model / "config.pbtxt").read_text()

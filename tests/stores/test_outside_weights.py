@@ -23,7 +23,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> st.Bundle:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "OUTSIDE_FROM_BYTES", 2**12)
         patch.setattr(weights, "LEAST_BYTES", 2**9)
-        sealed = st.export_pipeline(outside.pipeline(), tmp_path_factory.mktemp("bundles"))
+        sealed = st.export(outside.pipeline(), tmp_path_factory.mktemp("bundles"))
     return st.open_bundle(sealed.path)
 
 

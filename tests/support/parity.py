@@ -20,7 +20,7 @@ RUNNERS = frozenset({"pytorch", "onnxruntime", "http v1", "v2 json", "v2 binary"
 
 def hold_to_parity(pipeline: st.Pipeline, folder: Path, runners: Set[str] = RUNNERS) -> None:
     """Fail where one of these runners does not run, or any that runs finds a difference."""
-    bundle = st.open_bundle(st.export_pipeline(pipeline, folder / "bundles").path)
+    bundle = st.open_bundle(st.export(pipeline, folder / "bundles").path)
     server = Server(folder / "bundles")
     try:
         assert server.wait_until_loaded()[0] == 200, "".join(server.log)

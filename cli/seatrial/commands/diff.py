@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from seatrial.comparing import diff
 from seatrial.identity_option import identity_option
 
 if TYPE_CHECKING:
@@ -36,22 +37,9 @@ def command(old: str, new: str, as_json: bool, notes: Path | None) -> None:
     A difference is breaking where a client that was right before may be refused, or read something
     else. Exits with 1 where one is and the major version does not rise.
     """
-    from seatrial_contracts.errors import MissingExtra
-    from seatrial_contracts.release_notes import write_notes
-    from seatrial_serve.stores.resolve import open_address
-
-    try:
-        from seatrial_parity.versions import compare_versions
-    except ImportError:
-        raise MissingExtra("seatrial diff", "serve") from None
-    found = compare_versions(open_address(old), open_address(new))
+    found = diff(old, new)
     if notes is not None:
-        notes.write_text(
-            write_notes(
-                found.new.name, found.old.version, found.new.version, found.differences, found.moved
-            ),
-            "utf-8",
-        )
+        notes.write_text(found.notes, "utf-8")
     if as_json:
         click.echo(json.dumps(facts(found), indent=1))
     else:

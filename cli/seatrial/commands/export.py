@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seatrial.budget import promised
+from seatrial.exporting import export
 from seatrial.sealing import gate_progress, sealing_options, show_sealed
 
 
@@ -35,21 +35,14 @@ def command(
     returns one (train in it, if you like). Each step of the gate that fails says what it found and
     how to mend it, and nothing is written.
     """
-    from seatrial_contracts.bundle import open_bundle
-    from seatrial_export.export import export_pipeline
-    from seatrial_export.load_pipeline import load_pipeline
-
-    budget = None if fastest is None else promised(fastest)
     with gate_progress(f"loading {target}") as progress:
-        pipeline = load_pipeline(target)
-        bundle = export_pipeline(
-            pipeline,
+        bundle = export(
+            target,
             out,
             progress,
-            target=target,
-            formats_wanted=formats_wanted,
-            since=None if since is None else open_bundle(since),
+            formats=formats_wanted,
+            since=since,
             allow_breaking=allow_breaking,
-            fastest=budget,
+            fastest=fastest,
         )
     show_sealed(bundle, out, as_json=as_json)

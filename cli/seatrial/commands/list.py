@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from seatrial.identity_option import identity_option
-from seatrial_contracts.errors import MissingExtra, SeatrialError, Unavailable
+from seatrial.key_file import key_file_option
+from seatrial_contracts.errors import MissingExtra, Refusal, SeatrialError
+from seatrial_contracts.key_file import read_key
 
 COLUMNS = ("model", "version", "state", "digest", "size", "variants")
 
@@ -22,11 +24,7 @@ COLUMNS = ("model", "version", "state", "digest", "size", "variants")
 @click.option(
     "--verify", is_flag=True, help="Read every byte of each bundle, and check it; of folders alone."
 )
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file whose first line is the key that a server asks for.",
-)
+@key_file_option
 @click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
 @identity_option
 def command(place: str, verify: bool, key_file: Path | None, as_json: bool) -> None:
@@ -80,11 +78,8 @@ def of_folder(folder: Path, *, verify: bool) -> Iterator[dict[str, Any]]:
 
 def of_server(url: str, key_file: Path | None) -> Iterator[dict[str, Any]]:
     """The versions that a server knows. Raises `Refusal` or `Unavailable`."""
-    from seatrial.commands.predict import check
-
     try:
-        from seatrial_parity.http_client import HttpClient, object_of, odd_answer
-        from seatrial_parity.key_file import read_key
+        from seatrial_parity.http_client import HttpClient, error_of, object_of, odd_answer
     except ModuleNotFoundError as error:
         if error.name != "httpx":
             raise
@@ -93,7 +88,9 @@ def of_server(url: str, key_file: Path | None) -> Iterator[dict[str, Any]]:
 
     def ask(path: str) -> dict[str, Any]:
         reply = client.get(path)
-        check(reply)
+        if reply.status_code != 200:
+            code, text = error_of(reply)
+            raise Refusal(code, f"status {reply.status_code} {code}: {text}")
         return object_of(reply)
 
     try:
@@ -113,8 +110,6 @@ def of_server(url: str, key_file: Path | None) -> Iterator[dict[str, Any]]:
                 }
     except (KeyError, TypeError) as error:
         raise odd_answer("a list of another kind", "a seatrial server's models") from error
-    except Unavailable:
-        raise
     finally:
         client.close()
 

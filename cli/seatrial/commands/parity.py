@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from seatrial.bundle import Bundle, open_bundle
 from seatrial.identity_option import identity_option
+from seatrial.key_file import key_file_option
+from seatrial.trying import Parity, parity
 
 if TYPE_CHECKING:
-    from seatrial_contracts.receipt import Receipt
     from seatrial_parity.fuzz import Disagreement
     from seatrial_parity.runners.runner import TrialRequest
 
@@ -42,11 +44,7 @@ if TYPE_CHECKING:
 @click.option("--container", metavar="URL", help="Try our server in a container too.")
 @click.option("--ray", metavar="URL", help="Try our replicas behind Ray Serve too.")
 @click.option("--ray-grpc", metavar="HOST:PORT", help="Try Ray Serve's gRPC too.")
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file whose first line is the key that the server asks for.",
-)
+@key_file_option
 @click.option(
     "--trust-torchscript",
     is_flag=True,
@@ -130,34 +128,44 @@ def command(
     by the training code.
     """
     from seatrial_parity.runners import check_runners
-    from seatrial_parity.runners.runner import TrialRequest
-    from seatrial_serve.stores.resolve import open_address
 
     check_runners(only)
-    bundle = open_address(address)
+    bundle = open_bundle(address)
     pipeline = None
     if target is not None:
         from seatrial_export.load_pipeline import load_pipeline
 
         pipeline = load_pipeline(target)
-    asked = TrialRequest(
-        bundle, pipeline, key_file=key_file, trust_torchscript=trust_torchscript, **servers
-    )
     out = out or Path("reports") / f"{bundle.name}-{bundle.version}"
     if rows is not None:
+        from seatrial_parity.runners.runner import TrialRequest
+
+        asked = TrialRequest(
+            bundle, pipeline, key_file=key_file, trust_torchscript=trust_torchscript, **servers
+        )
         found = fuzz(asked, only, rows, seed, within_s)
         if found is not None:
             report_disagreement(asked, found, out, keep)
             raise click.exceptions.Exit(1)
         return
-    receipt = try_golden_rows(asked, only, junit, as_json=as_json)
+    with Console(stderr=True).status("") as status:
+        tried = parity(
+            bundle,
+            pipeline,
+            **servers,
+            key_file=key_file,
+            runners=only,
+            trust_torchscript=trust_torchscript,
+            progress=lambda name: status.update(f"trying {name}"),
+        )
+    show(bundle, tried, junit, as_json=as_json)
     if bisects:
         from seatrial_parity.bisect import bisect_bundle
 
         with Console(stderr=True).status("") as status:
             for line in bisect_bundle(bundle, pipeline, out, status.update):
                 click.echo(line, err=as_json)
-    if not receipt.passed:
+    if not tried.passed:
         if not bisects:
             click.echo(
                 "--bisect, with --pipeline, names the node of the graph where that begins", err=True
@@ -165,34 +173,22 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def try_golden_rows(
-    asked: TrialRequest, only: tuple[str, ...], junit: Path | None, *, as_json: bool
-) -> Receipt:
-    """The trial, printed and written."""
+def show(bundle: Bundle, tried: Parity, junit: Path | None, *, as_json: bool) -> None:
+    """The trial, printed, and as JUnit XML."""
     from seatrial_parity.report.junit import write_junit
     from seatrial_parity.report.table import parity_table
-    from seatrial_parity.trial import try_bundle
 
-    bundle = asked.bundle
-    with Console(stderr=True).status("") as status:
-        receipt = try_bundle(asked, only, lambda name: status.update(f"trying {name}"))
-    written = receipt.write(bundle.path)
     junit = junit or Path("reports") / f"{bundle.name}-{bundle.version}.xml"
-    write_junit(receipt, junit)
+    write_junit(tried.receipt, junit)
     if as_json:
-        click.echo(receipt.model_dump_json(by_alias=True, indent=1))
-        return receipt
-    Console().print(parity_table(receipt))
-    for trial in receipt.trials:
-        if not trial.passed:
-            click.echo(
-                f"missed: {trial.runner} {trial.variant}, "
-                f"batch {trial.batch_sizes}: {trial.finding}"
-            )
+        click.echo(tried.receipt.model_dump_json(by_alias=True, indent=1))
+        return
+    Console().print(parity_table(tried.receipt))
+    for finding in tried.findings:
+        click.echo(f"missed: {finding}")
     if bundle.manifest.origin.warning:
         click.echo(f"note: {bundle.manifest.origin.warning}")
-    click.echo(f"receipt {written}, JUnit {junit}")
-    return receipt
+    click.echo(f"receipt {tried.path}, JUnit {junit}")
 
 
 def fuzz(

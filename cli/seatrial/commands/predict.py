@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from seatrial.bundle import open_bundle
 from seatrial.identity_option import identity_option
+from seatrial.key_file import key_file_option
 from seatrial.row_argument import read_rows
-from seatrial_contracts.errors import Refusal
-
-if TYPE_CHECKING:
-    import httpx
+from seatrial.rows_on_disk import read_data
+from seatrial_contracts.errors import MissingExtra
+from seatrial_contracts.key_file import read_key
 
 
 @click.command("predict")
@@ -28,11 +29,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A file to ask about (an image, a sound), for models with one such input.",
 )
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file whose first line is the key that a server asks for.",
-)
+@key_file_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one line of JSON instead of indented text."
 )
@@ -58,84 +55,37 @@ def command(
     remote = target.startswith(("http://", "https://"))
     if remote and not model:
         raise click.UsageError("a URL needs --model NAME: which of the server's models to ask")
-    given = None if rows is None else read_rows(rows)
-    data = file.read_bytes() if file else None
-    predictions = (
-        ask_server(target, str(model), given, data, key_file)
+    given: Any = file if rows is None else read_rows(rows)
+    found = (
+        ask_server(target, str(model), given, read_key(key_file))
         if remote
-        else ask_bundle(Path(target), given, data)
+        else ask_bundle(Path(target), given)
     )
-    click.echo(json.dumps(predictions, indent=None if as_json else 1, ensure_ascii=False))
+    click.echo(json.dumps(found, indent=None if as_json else 1, ensure_ascii=False))
 
 
-def ask_bundle(path: Path, rows: list[Any] | None, data: bytes | None) -> list[Any]:
-    """Predictions from a bundle in this process."""
-    import orjson
-
-    from seatrial_contracts.bundle import open_bundle
-    from seatrial_serve.inference.engine import load_engine
-    from seatrial_serve.runtimes.runtime import RuntimeOptions
-
+def ask_bundle(path: Path, given: Any) -> list[dict[str, Any]]:
+    """Predictions of rows, of a file, or of the contract's example, in this process."""
     bundle = open_bundle(path)
-    contract = bundle.contract
-    if data is not None:
-        if contract.file_input is None:
-            raise Refusal(
-                "E_CONTENT_TYPE", "--file", "a file", "rows: this model has no single file input"
-            )
-        rows = [{contract.file_input.name: data}]
-    rows, engine = rows or [contract.example_row()], load_engine(bundle, RuntimeOptions())
-    described = list(map(engine.describe, rows, engine.answer(rows)))
-    predictions: list[Any] = orjson.loads(
-        orjson.dumps(described, option=orjson.OPT_SERIALIZE_NUMPY)
+    found: list[dict[str, Any]] = bundle.predict(
+        [bundle.contract.example_row()] if given is None else given, to="rows"
     )
-    return predictions
+    return found
 
 
-def ask_server(
-    url: str, model: str, rows: list[Any] | None, data: bytes | None, key_file: Path | None
-) -> list[Any]:
-    """Get predictions from a server.
+def ask_server(url: str, model: str, given: Any, key: str | None) -> list[dict[str, Any]]:
+    """The same from a server.
 
-    Raises `Refusal` with the server's own text, and `Unavailable` where the reply cannot be read.
+    Raises `Refusal` and `Unavailable` with the server's own code and text.
     """
-    from seatrial_contracts.errors import MissingExtra
-
     try:
-        from seatrial_parity.http_client import JSON_HEADERS, HttpClient, object_of, odd_answer
-        from seatrial_parity.key_file import read_key
+        from seatrial_client.client import Client
     except ModuleNotFoundError as error:
-        if error.name != "httpx":
-            raise
-        raise MissingExtra("asking a server", "parity") from error
-    client, path = HttpClient(url, read_key(key_file)), f"/v1/models/{model}"
-    if data is not None:
-        reply = client.post(f"{path}:predict", data, {"Content-Type": "application/octet-stream"})
-    else:
-        rows = rows or [example_of(client.get(path))]
-        reply = client.post(
-            f"{path}:predict", json.dumps({"instances": rows}).encode(), JSON_HEADERS
+        raise MissingExtra("asking a server", "client") from error
+    with Client(url, model, key=key) as client:
+        if isinstance(given, Path):
+            given = read_data(given, client.describe().contract)
+        found: list[dict[str, Any]] = client.predict(
+            [client.describe().example] if given is None else given, to="rows"
         )
-    client.close()
-    check(reply)
-    predictions = object_of(reply).get("predictions")
-    if not isinstance(predictions, list):
-        raise odd_answer("an answer without predictions", "a list of them")
-    return predictions
-
-
-def example_of(reply: httpx.Response) -> Any:
-    """The example row in what a server says of a model."""
-    from seatrial_parity.http_client import object_of
-
-    check(reply)
-    return object_of(reply).get("example")
-
-
-def check(reply: httpx.Response) -> None:
-    """Raise `Refusal` with what a server said, where it is no answer."""
-    from seatrial_parity.http_client import error_of
-
-    if reply.status_code != 200:
-        code, text = error_of(reply)
-        raise Refusal(code, f"status {reply.status_code} {code}: {text}")
+    return found

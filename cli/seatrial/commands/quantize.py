@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich import box
@@ -20,15 +18,15 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from seatrial.budget import EXAMPLES, promised
+from seatrial.budget import EXAMPLES
+from seatrial.quantizing import quantize
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.rows_file import read_rows
 
 if TYPE_CHECKING:
     from seatrial_contracts.bundle import Bundle
     from seatrial_contracts.cost import Search
     from seatrial_contracts.receipt import Receipt
-    from seatrial_export.quantize.subject import Subject
-    from seatrial_export.variants.recipe import Recipe
 
 SHOWN_NODES = 8
 
@@ -106,26 +104,13 @@ def command(
     it, the nearest is shown, nothing is sealed, and the exit code is 1. A search that was stopped
     goes on where it was.
     """
-    from seatrial_contracts.bundle import open_plain_bundle
-    from seatrial_export.graphs.scratch import Scratch
-    from seatrial_export.quantize.quantize_bundle import quantize_bundle
-    from seatrial_export.quantize.subject import Subject
-    from seatrial_export.variants import parse_recipes
-
     if plot is not None and budget is None:
         raise DeclarationError("--plot", "no --budget", "a search to draw")
     if promise is not None and budget is not None:
-        raise DeclarationError(
-            "--promise", "--budget too", "one of them: a budget becomes the promise"
-        )
-    bundle = open_plain_bundle(path, "a quantised bundle")
-    home = out or bundle.path.resolve().parent.parent
-    subject = Subject(bundle, calibration_rows(rows, target), Scratch(home))
-    names = wanted or ("int8" if subject.original.has("Conv") else "int8_per_token",)
-    recipes = parse_recipes(names, [variant.name for variant in bundle.manifest.variants])
-    if promise is not None:
-        recipes = [recipe.model_copy(update={"promise": promised(promise)}) for recipe in recipes]
-    console = Console(stderr=True)
+        want = "one of them: a budget becomes the promise"
+        raise DeclarationError("--promise", "--budget too", want)
+    if rows is not None and target is not None:
+        raise DeclarationError("--rows", "--pipeline too", "one of them")
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -133,71 +118,31 @@ def command(
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    searches: list[Search] = []
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
-        if budget is not None:
-            recipes, searches = search_all(subject, recipes, budget, seed, progress)
-        if recipes:
-            made = quantize_bundle(
-                subject, recipes, home, version,
-                lambda step: progress.update(task, description=step, total=None), searches,
-            )  # fmt: skip
-    for place, search in enumerate(searches):
+        made = quantize(
+            path,
+            wanted,
+            budget=budget,
+            promise=promise,
+            version=version,
+            out=out,
+            rows=None if rows is None else read_rows(rows),
+            pipeline=target,
+            seed=seed,
+            progress=lambda what, done, of: progress.update(
+                task, description=what, completed=done, total=of
+            ),
+        )
+    for place, search in enumerate(made.searches):
         if plot is not None:
             draw(search, plot if place == 0 else plot.with_stem(f"{plot.stem}-{search.variant}"))
         if not as_json:
             show_search(search)
-    if not recipes:
+    if made.bundle is None:
         click.echo("nothing was sealed: no candidate holds the budget", err=True)
         raise click.exceptions.Exit(1)
-    show(made, as_json)
-
-
-def calibration_rows(rows: Path | None, target: str | None) -> Sequence[Mapping[str, Any]] | None:
-    """Raw rows of a file, or the reference rows of a pipeline; None where neither is given.
-
-    Raises `DeclarationError`.
-    """
-    if rows is not None and target is not None:
-        raise DeclarationError("--rows", "--pipeline too", "one of them")
-    if rows is not None:
-        try:
-            return [json.loads(line) for line in rows.read_bytes().splitlines() if line.strip()]
-        except ValueError:
-            raise DeclarationError(
-                f"rows file '{rows}'", "a line that is no JSON", "one JSON object a line"
-            ) from None
-    if target is None:
-        return None
-    from seatrial_contracts.golden import wire_row
-    from seatrial_export.load_pipeline import load_pipeline
-
-    pipeline = load_pipeline(target)
-    return [
-        wire_row(row)
-        for row in pipeline.reference or [sample.row for sample in pipeline.golden_samples]
-    ]
-
-
-def search_all(
-    subject: Subject, recipes: Sequence[Recipe], budget: str, seed: int, progress: Progress
-) -> tuple[list[Recipe], list[Search]]:
-    """Search each recipe; the recipes of those that hold the budget, and what each search found."""
-    from seatrial_export.quantize.search import BudgetSearch
-
-    promise = promised(budget)
-    task = progress.task_ids[0]
-
-    def watch(what: str, done: int, of: int) -> None:
-        progress.update(task, description=what, completed=done, total=of)
-
-    searching = [
-        BudgetSearch(subject, recipe, promise, seed=seed, watch=watch) for recipe in recipes
-    ]
-    found = [search.run() for search in searching]
-    pairs = zip(searching, found, strict=True)
-    return [search.chosen(result) for search, result in pairs if result.chosen is not None], found
+    show(made.bundle, as_json)
 
 
 def show_search(search: Search) -> None:

@@ -44,6 +44,7 @@ from seatrial_contracts.kinds.vocabulary import (
     declared_vocabulary,
     read_vocabulary,
 )
+from seatrial_contracts.own_values import own_value
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -431,6 +432,33 @@ class Category(Kind):
                 for place, (word, value) in enumerate(zip(words, values, strict=True))
             ]
         return np.array(words, object)
+
+    def own_column(self, values: Array) -> Column:
+        """A column of words in a data frame, as `column` gives it.
+
+        Each different value is looked up once. Missing values are those of Python's users; an empty
+        word, which stands for one in V2, is no word here. Raises `Refusal`, perhaps without the
+        row.
+        """
+        listed = values.tolist()
+        try:
+            own = {value: own_value(value) for value in set(listed)}
+        except TypeError:  # a list, say, stands among them
+            raise Refusal("E_TYPE", "", "a value that is no word", self.want()) from None
+        if not all(type(word) is str or word is None for word in own.values()) or MISSING in own:
+            raise Refusal("E_TYPE", "", "a value that is no word", self.want())
+        if self._count > FEW or self.unknown != "reject":
+            return self.column([own[value] for value in listed])
+        written = {value: self._written.get(word) for value, word in own.items()}
+        if None in written.values():
+            raise Refusal("E_CATEGORY", "", "an unknown word", self.want())
+        if None not in own.values():
+            return values
+        if all(type(value) in (str, float) for value in own):  # NaN alone is unlike itself
+            words = values.copy()
+            words[values != values] = self.missing  # noqa: PLR0124
+            return words
+        return np.fromiter(map(written.__getitem__, listed), object, len(listed))
 
     def _other(self, value: bytes | str | None, place: int) -> str:
         """A word outside the few that are written down."""

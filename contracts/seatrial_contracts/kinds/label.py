@@ -27,7 +27,7 @@ from seatrial_contracts.kinds.kind import (
     Word,
     closed_object,
 )
-from seatrial_contracts.kinds.output_kind import Arrays, OptionValues, OutputKind
+from seatrial_contracts.kinds.output_kind import Arrays, FlatColumn, OptionValues, OutputKind
 from seatrial_contracts.kinds.truth import Hit
 from seatrial_contracts.options import Option
 
@@ -175,6 +175,16 @@ class Label(OutputKind):
             for place, score in zip(best.tolist(), scores[best], strict=True)
         ]
         return {**top[0], "top": top}
+
+    def flat_columns(self, arrays: Arrays) -> Sequence[FlatColumn] | None:
+        if self.most is not None:
+            return None
+        scores = arrays[0]
+        label = FlatColumn("label", scores.argmax(1), self.classes)
+        return [
+            label,
+            *(FlatColumn(f"scores.{n}", scores[:, i]) for i, n in enumerate(self.classes)),
+        ]
 
     def recover(self, value: Any) -> tuple[Array, ...]:
         if self.most is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from math import ceil, floor, inf
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
@@ -32,7 +32,7 @@ from seatrial_contracts.kinds.kind import (
     TensorSpec,
     refuse_rows,
 )
-from seatrial_contracts.kinds.output_kind import Arrays, OptionValues, OutputKind
+from seatrial_contracts.kinds.output_kind import Arrays, FlatColumn, OptionValues, OutputKind
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -422,6 +422,9 @@ class Number(OutputKind):
 
     def describe(self, arrays: Arrays, note: Any, options: OptionValues) -> Any:
         return (rounded(arrays[0], "bfloat16") if self.is_bfloat16 else arrays[0])[()]
+
+    def flat_columns(self, arrays: Arrays) -> Sequence[FlatColumn]:
+        return [FlatColumn("", rounded(arrays[0], "bfloat16") if self.is_bfloat16 else arrays[0])]
 
     def recover(self, value: Any) -> tuple[Array, ...]:
         return (rounded(value, self.dtype or "float32"),)

@@ -31,6 +31,17 @@ class AnswerTensor(NamedTuple):
     """None is any size."""
 
 
+class FlatColumn(NamedTuple):
+    """A column of answers in a data frame."""
+
+    name: str
+    """Within the answer; empty where the answer is the one value."""
+    values: Array
+    """`(rows,)`."""
+    words: Sequence[str] | None = None
+    """If given, `values` are places in this list."""
+
+
 class OutputKind(Kind):
     """A kind that can be answered.
 
@@ -202,6 +213,14 @@ class OutputKind(Kind):
 
         The values are JSON values, or numpy ones that orjson writes in their shortest form.
         """
+
+    def flat_columns(self, arrays: Arrays) -> Sequence[FlatColumn] | None:
+        """The columns that the answers of many rows have in a data frame.
+
+        `arrays` are those of `answer_tensors`, rows first. None where the answer of each row has to
+        be described by itself.
+        """
+        return None
 
     @abstractmethod
     def recover(self, value: Any) -> tuple[Array, ...]:

@@ -120,7 +120,8 @@ class Candidate(ABC):
     @cached_property
     def held_out(self) -> Golden | None:
         """The held-out rows and answers, where there are any."""
-        return self._answered(self.declared.held_out_samples) if self.declared.held_out else None
+        samples = self.declared.held_out_samples
+        return self._answered(samples) if samples else None
 
     @cached_property
     def reference(self) -> tuple[Sequence[RawRow], Sequence[Mapping[str, Array]]]:
@@ -128,7 +129,7 @@ class Candidate(ABC):
 
         Where there are very many rows, those taken are spread over all of them.
         """
-        declared = self.declared.reference
+        declared = self.declared.reference_rows
         rows = declared[:: max(1, -(-len(declared) // MOST_REFERENCE))]
         return rows, self.answer(rows) if rows else []
 

@@ -19,6 +19,7 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import EncodedRow, collate, padded_length
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.tensor import Tensor
+from seatrial_contracts.own_rows import validate_own
 from seatrial_export.gate.independence import answerable
 from seatrial_export.graphs.scratch import Scratch
 from seatrial_export.graphs.sealed import read_graph
@@ -55,7 +56,7 @@ class Subject:
 
     def prepared(self, row: Mapping[str, Any]) -> EncodedRow:
         """A raw row to one for the model graph. Raises `Refusal`."""
-        return self._prepare(self.front.encode_row(self.contract.validate_row(row)))
+        return self._prepare(self.front.encode_row(validate_own(self.contract, row)))
 
     @cached_property
     def fp32_graph(self) -> onnx.ModelProto:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.key_file import read_key
 from seatrial_contracts.kinds.kind import Array
-from seatrial_parity.key_file import read_key
 
 if TYPE_CHECKING:
     from seatrial_export.pipeline import Pipeline

@@ -40,6 +40,13 @@ class Reloads:
         self._follow = lambda: None
 
 
+class NoReloads(Reloads):
+    """The same of a server in a thread, which handles no signal of its process."""
+
+    def __init__(self) -> None:
+        self._asked, self._follow = False, None
+
+
 def hold_reloads() -> None:
     """Let SIGHUP wait for the processes that the calling thread starts.
 

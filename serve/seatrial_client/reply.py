@@ -1,0 +1,52 @@
+"""What a reply holds: an answer, or an error of the server as an exception with its code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from seatrial_client.plan import Reply, retry_after_s
+from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
+
+LATER = frozenset({429, 503, 504})
+SHOWN_CHARS = 500
+
+
+def object_in(reply: Reply) -> dict[str, Any]:
+    """The JSON object of a reply.
+
+    Raises `Refusal`, `Unavailable` or `ModelError` with the server's code and text where it is an
+    error, and `Unavailable` where it is none of ours, such as a proxy's page.
+    """
+    said = _object(reply.content)
+    if reply.status != 200:
+        raise error_of(reply, said)
+    if said is None:
+        raise odd_answer(f"status {reply.status} and no JSON object", "one")
+    return said
+
+
+def _object(content: bytes) -> dict[str, Any] | None:
+    try:
+        said = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def error_of(reply: Reply, said: dict[str, Any] | None) -> SeatrialError:
+    """An error as the exception that the same fault raises in this process."""
+    text, code, request = ((said or {}).get(name) for name in ("error", "code", "request_id"))
+    if not isinstance(text, str) or not isinstance(code, str):
+        return odd_answer(f"status {reply.status} without an error of seatrial's", "one")
+    told = text[:SHOWN_CHARS]
+    told += f" (request {request})" if isinstance(request, str) and request else ""
+    if reply.status in LATER:
+        return Unavailable(code, told, retry_after_s(reply) or 1.0)
+    return Refusal(code, told) if reply.status < 500 else ModelError(code, told)
+
+
+def odd_answer(got: str, want: str) -> Unavailable:
+    """The error for a reply that breaks its protocol."""
+    return Unavailable("E_ODD_ANSWER", f"the server: got {got}, want {want}")

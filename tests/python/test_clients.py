@@ -1,0 +1,294 @@
+"""The clients of a server: over real sockets, and over httpx's own transports where it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from pydantic import BaseModel, ValidationError
+from support.animals import ROWS, Animal
+
+import seatrial as st
+from seatrial_client import client as module
+from seatrial_client.plan import Wait, sent
+
+MANY = [{**ROWS[0], "mass": place / 8} for place in range(25)]
+
+
+@pytest.fixture
+def client(server: st.ThreadServer) -> Iterator[st.Client]:
+    with st.Client(server.url) as asking:
+        yield asking
+
+
+@pytest.mark.parametrize("data", [ROWS[0], Animal(**ROWS[0]), ROWS, MANY])
+def test_rows_are_answered_as_in_this_process(
+    client: st.Client, animals: st.Bundle, data: Any
+) -> None:
+    assert client.predict(data) == animals.predict(data)
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("rows", [ROWS, MANY])
+def test_frames_are_answered_as_in_this_process(
+    client: st.Client, animals: st.Bundle, make: Any, rows: Any
+) -> None:
+    data = make(rows)
+    got, want = client.predict(data), animals.predict(data)
+    assert type(got) is type(want)
+    assert got.equals(want)
+    arrays = animals.predict(data, to="arrays")
+    for name, array in client.predict(data, to="arrays").items():
+        np.testing.assert_array_equal(array, arrays[name])
+    assert client.predict(data, to="rows") == animals.predict(rows)
+
+
+async def test_the_other_client_answers_alike_on_an_event_loop(
+    server: st.ThreadServer, animals: st.Bundle
+) -> None:
+    async with st.AsyncClient(server.url, "animals") as client:
+        assert await client.predict(MANY) == animals.predict(MANY)
+        assert (await client.predict(pd.DataFrame(MANY))).equals(
+            animals.predict(pd.DataFrame(MANY))
+        )
+        assert (await client.describe()).version == "1.0.0"
+        with pytest.raises(st.Refusal) as refused:
+            await client.predict([*MANY, {**ROWS[0], "mass": 101}])
+    assert refused.value.code == "E_RANGE"
+
+
+def test_requests_go_in_parts_that_the_server_takes(
+    client: st.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+    send = client._send
+
+    def counted(request: Any) -> Any:
+        asked.append((request.path, len(request.content or b"")))
+        return send(request)
+
+    monkeypatch.setattr(client, "_send", counted)
+    client.predict(MANY)
+    client.predict(pd.DataFrame(MANY))
+    paths = [path for path, _ in asked]
+    assert paths.count("/v1/models/animals:predict") == 7
+    assert paths.count("/v2/models/animals/infer") == 7
+    assert paths.count("/v1/models/animals") == 1
+
+
+def test_a_body_that_is_too_large_is_halved(
+    client: st.Client, animals: st.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = client.describe()
+    client._calls._described = about.__class__(**{**about.__dict__, "max_body_bytes": 150})
+    assert client.predict(ROWS) == animals.predict(ROWS)
+
+
+def test_the_rows_model_is_made_from_the_contract(client: st.Client, animals: st.Bundle) -> None:
+    row = client.describe().row
+    assert client.predict(row(**ROWS[0])) == animals.predict(ROWS[0])
+    assert row.model_json_schema()["properties"]["year"]["maximum"] == 2030
+    for bad in ({"island": "Atlantis"}, {"mass": 100.5}, {"year": "2001"}, {"wings": 2}):
+        with pytest.raises(ValidationError):
+            row(**{**ROWS[0], **bad})
+
+
+def test_rows_are_held_against_the_users_own_model(server: st.ThreadServer) -> None:
+    class Mine(BaseModel):
+        island: str
+        mass: float | None = 1.5
+        year: int = 2001
+
+    with st.Client(server.url, row=Mine) as client:
+        assert client.predict({"island": "Biscoe"})["size"] == 1.5
+        with pytest.raises(ValidationError):
+            client.predict({"island": 3})
+
+
+def test_errors_have_the_servers_code_and_request(client: st.Client, animals: st.Bundle) -> None:
+    with pytest.raises(st.Refusal, match=r"input 'island', row 0.*\(request [0-9a-f]{32}\)") as e:
+        client.predict({**ROWS[0], "island": "Atlantis"})
+    assert e.value.code == "E_CATEGORY"
+    with pytest.raises(st.Refusal) as e, st.Client(client.url, "nosuch") as other:
+        other.predict(ROWS)
+    assert e.value.code == "E_MODEL_NOT_FOUND"
+    with st.Client(client.url, version="1.0.0") as other:
+        assert other.predict(ROWS) == animals.predict(ROWS)
+
+
+def test_the_key_goes_with_each_request_and_is_not_shown(server: st.ThreadServer) -> None:
+    with st.Client(server.url, key="hush") as client:
+        seen: list[str] = []
+        client._http.event_hooks = {"request": [lambda r: seen.append(r.headers["authorization"])]}
+        client.predict(ROWS)
+        assert set(seen) == {"Bearer hush"}
+        assert "hush" not in repr(client)
+
+
+def test_what_is_no_url_is_refused() -> None:
+    for url in ("127.0.0.1:8000", "", "http://[::1"):
+        with pytest.raises(st.DeclarationError, match="want a URL"):
+            st.Client(url)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses of clients, which are not waited for."""
+    found: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", found.append)
+    return found
+
+
+Answers = Callable[[httpx.Request], httpx.Response]
+
+
+def over(answers: Answers, model: str | None = "animals", **options: Any) -> st.Client:
+    """A client whose connection is a function."""
+    client = st.Client("http://server", model, **options)
+    client._http = httpx.Client(base_url="http://server", transport=httpx.MockTransport(answers))
+    return client
+
+
+def told(error: str, code: str, status: int, **headers: str) -> httpx.Response:
+    body = {"error": error, "code": code, "request_id": "0"}
+    return httpx.Response(status, json=body, headers=headers)
+
+
+def test_the_server_is_asked_again_after_the_pause_that_it_names(waits: list[float]) -> None:
+    replies = [told("busy", "E_OVERLOADED", 503, **{"retry-after": "2"})] * 2
+    replies += [httpx.Response(200, json={"models": [{"name": "only"}]})]
+    with over(lambda _: replies.pop(0), model=None) as client:
+        assert client._run(client._calls.model()) == "only"
+    assert waits == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "code", "pauses"),
+    [
+        (told("busy", "E_OVERLOADED", 503, **{"retry-after": "1"}), st.Unavailable,
+         "E_OVERLOADED", [1.0] * 3),
+        (told("busy", "E_OVERLOADED", 503, **{"retry-after": "11"}), st.Unavailable,
+         "E_OVERLOADED", []),
+        (told("busy", "E_OVERLOADED", 503), st.Unavailable, "E_OVERLOADED", []),
+        (told("too late", "E_DEADLINE", 504), st.Unavailable, "E_DEADLINE", []),
+        (told("bad", "E_TYPE", 400), st.Refusal, "E_TYPE", []),
+        (told("failed", "E_MODEL", 500), st.ModelError, "E_MODEL", []),
+        (httpx.Response(502, text="<html>a proxy"), st.Unavailable, "E_ODD_ANSWER", []),
+        (httpx.Response(200, json=[1]), st.Unavailable, "E_ODD_ANSWER", []),
+        (httpx.Response(200, json={"contract": {}}), st.Unavailable, "E_ODD_ANSWER", []),
+    ],
+)  # fmt: skip
+def test_what_is_no_answer_is_an_exception_with_its_code(
+    reply: httpx.Response, error: type[Exception], code: str, pauses: list[float],
+    waits: list[float],
+) -> None:  # fmt: skip
+    with over(lambda _: reply) as client, pytest.raises(error) as raised:
+        client.predict(ROWS)
+    assert raised.value.code == code  # type: ignore[attr-defined]
+    assert waits == pauses
+
+
+@pytest.mark.parametrize(
+    ("lost", "tries", "code"),
+    [
+        (httpx.ConnectError, 4, "E_UNREACHABLE"),
+        (httpx.RemoteProtocolError, 2, "E_UNREACHABLE"),
+        (httpx.ReadError, 2, "E_UNREACHABLE"),
+        (httpx.ReadTimeout, 1, "E_DEADLINE"),
+        (httpx.UnsupportedProtocol, 1, "E_UNREACHABLE"),
+    ],
+)
+def test_a_lost_request_is_sent_again_where_that_is_safe(
+    lost: type[httpx.HTTPError], tries: int, code: str, waits: list[float]
+) -> None:
+    asked: list[httpx.Request] = []
+
+    def lose(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        raise lost("gone")
+
+    with over(lose) as client, pytest.raises(st.Unavailable) as raised:
+        client.predict(ROWS)
+    assert (len(asked), raised.value.code) == (tries, code)
+    assert len(waits) == tries - 1
+    for place, wait_s in enumerate(waits):
+        assert 0.05 <= wait_s / 2**place <= 0.15
+
+
+def test_the_timeout_bounds_all_tries_together_and_the_server_is_told() -> None:
+    now = [0.0]
+    with over(lambda _: httpx.Response(200), timeout_s=5.0) as client:
+        plan = client._calls._sent("GET", "/")
+        assert next(plan).headers[-1] == ("X-Request-Timeout-Ms", "5000")
+        plan.close()
+        request = client._calls._sent("GET", "/").gi_frame.f_locals["request"]
+    asking = sent(request, st.Retries(), "there", lambda: now[0])
+    assert next(asking).timeout_s == 5.0
+    busy = module.Reply(503, {"retry-after": "2"}, b"")
+    assert asking.send(busy) == Wait(2.0)
+    now[0] = 2.0
+    assert next(asking).timeout_s == 3.0
+    now[0] = 2.5
+    assert asking.send(busy) == Wait(2.0)
+    now[0] = 4.5
+    assert next(asking).timeout_s == 0.5
+    with pytest.raises(StopIteration) as ended:
+        asking.send(busy)  # no third pause: it would end after the timeout
+    assert ended.value.value is busy
+
+
+async def test_requests_of_one_call_are_under_way_together_and_end_with_the_first_failure(
+    server: st.ThreadServer,
+) -> None:
+    under_way, most = 0, 0
+
+    async def answers(request: httpx.Request) -> httpx.Response:
+        nonlocal under_way, most
+        if request.method == "GET":
+            return httpx.Response(200, json=about)
+        rows = json.loads(request.content)["instances"]
+        under_way += 1
+        most = max(most, under_way)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        under_way -= 1
+        if rows[0]["mass"] == MANY[4]["mass"]:
+            return told("bad", "E_TYPE", 400)
+        return httpx.Response(200, json={"predictions": rows, "model_version": "1.0.0"})
+
+    about = httpx.get(f"{server.url}/v1/models/animals").json()
+    client = st.AsyncClient("http://server", "animals")
+    client._http = httpx.AsyncClient(
+        base_url="http://server", transport=httpx.MockTransport(answers)
+    )
+    async with client:
+        assert await client.predict(MANY[5:]) == MANY[5:]
+        assert most == module.AT_ONCE
+        with pytest.raises(st.Refusal, match="bad"):
+            await client.predict(MANY)
+
+
+def test_another_version_is_described_anew(client: st.Client) -> None:
+    first = client.describe()
+    client._calls._note_version("1.0.0")
+    assert client.describe() is first
+    client._calls._note_version("1.1.0")
+    assert client.describe() is not first
+
+
+def test_a_stopped_server_is_told_of_and_stops_once(animals: st.Bundle) -> None:
+    server = st.serve(animals)
+    with st.Client(server.url) as client:
+        client.predict(ROWS)
+        server.stop()
+        server.stop()
+        with pytest.raises(st.Unavailable, match="is it running"):
+            client.predict(ROWS)
+    assert not server.running
