@@ -6,6 +6,8 @@ It shows the gate's steps while they run, and the bundle once it is there.
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +55,8 @@ OPTIONS = (
         "fastest.",
     ),
 )
+COUNTED = re.compile(r", \d+ of \d+$")
+"""How far a step has come, behind its name."""
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
@@ -73,8 +77,12 @@ def refuse_options(asked: Mapping[str, Any], own: Sequence[str], got: str, mend:
 
 @contextmanager
 def gate_progress(title: str) -> Iterator[Callable[[str], None]]:
-    """A line on the terminal that names the step; gives what is told the next one."""
+    """The steps that ended, each with its time, and a line with the one that runs.
+
+    Gives what is told the next one.
+    """
     console = Console(stderr=True)
+    steps = Steps(console)
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -83,7 +91,39 @@ def gate_progress(title: str) -> Iterator[Callable[[str], None]]:
         transient=True,
     ) as progress:
         task = progress.add_task(title)
-        yield lambda step: progress.update(task, description=f"gate: {step}")
+
+        def tell(step: str) -> None:
+            steps.begin(step)
+            progress.update(task, description=f"gate: {step}")
+
+        try:
+            yield tell
+        except BaseException:  # whatever ends it, the step that it ended in is said
+            steps.end("stopped")
+            raise
+        steps.end()
+
+
+class Steps:
+    """Prints each step once it has ended, and how long it took."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._step, self._begun_s = console, "", 0.0
+
+    def begin(self, step: str) -> None:
+        """A step begins. How far one has come is no step of its own."""
+        name = COUNTED.sub("", step)
+        if name != self._step:
+            self.end()
+            self._step, self._begun_s = name, time.perf_counter()
+
+    def end(self, how: str = "passed") -> None:
+        """The step has ended."""
+        if self._step:
+            took_s = time.perf_counter() - self._begun_s
+            said = f"  {how}  {self._step:<28} {took_s:6.1f} s"
+            self._console.print(said, highlight=False, markup=False)
+        self._step = ""
 
 
 def show_sealed(bundle: Bundle, out: Path, *, as_json: bool) -> None:
