@@ -21,6 +21,12 @@ RAYS_OWN = {
     "workers": "num_replicas or autoscaling_config",
     "threads": "ray_actor_options: num_cpus",
     "container": "the Serve config",
+    "tls_cert": "http_options: ssl_certfile",
+    "tls_key": "http_options: ssl_keyfile",
+    "tls_client_ca": "http_options: ssl_ca_certs",
+    "tls_clients": "http_options: ssl_ca_certs",
+    "cors_origins": "a proxy before Ray's, which answers preflights",
+    "trusted_proxies": "a proxy before Ray's, whose clients the replicas do not see",
 }
 """Setting -> what says the same in a Serve config."""
 OF_ONE_REPLICA = {
