@@ -26,8 +26,8 @@ RAYS_OWN = {
     "tls_key": "http_options: ssl_keyfile",
     "tls_client_ca": "http_options: ssl_ca_certs",
     "tls_clients": "http_options: ssl_ca_certs",
-    "trusted_proxies": "what stands before Ray's proxies",
-    "cors_origins": "what stands before Ray's proxies",
+    "cors_origins": "a proxy before Ray's, which answers preflights",
+    "trusted_proxies": "a proxy before Ray's, whose clients the replicas do not see",
 }
 """Setting -> what says the same in a Serve config."""
 OF_ONE_REPLICA = {

@@ -137,7 +137,9 @@ def test_the_policys_targets_are_those_of_the_docs() -> None:
     assert policy.TARGETS == {WAIT: 0.5, CPU: 0.85}
 
 
-@pytest.mark.parametrize("name", ["http_port", "workers", "threads", "console", "admin"])
+@pytest.mark.parametrize(
+    "name", ["http_port", "workers", "threads", "console", "admin", "tls_cert", "cors_origins"]
+)
 def test_a_setting_that_is_rays_or_would_reach_one_replica_is_refused(name: str) -> None:
     with pytest.raises(DeclarationError, match=f"args '{name}'"):
         settings_of({"bundles": "somewhere", name: 1})

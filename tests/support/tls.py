@@ -77,6 +77,14 @@ class Authority:
         pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return pair
 
+    @staticmethod
+    def trusting(certificate: str, own: str = "") -> ssl.SSLContext:
+        """The context of a client that trusts this file, with OWN.pem and OWN.key if they exist."""
+        context = ssl.create_default_context(cafile=certificate)
+        if Path(f"{own}.pem").exists():
+            context.load_cert_chain(f"{own}.pem", f"{own}.key")
+        return context
+
     def client(self, pair: Pair | None = None) -> ssl.SSLContext:
         """The context of a client that trusts this authority, with a certificate if given."""
         context = ssl.create_default_context(cafile=str(self.path))

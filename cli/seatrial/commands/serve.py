@@ -36,6 +36,9 @@ DEFAULTS = {
     "otlp_endpoint": "nowhere",
     "keep_failures": "none are kept",
     "keep_failures_key": "none",
+    "tls_cert": "nothing is encrypted",
+    "tls_key": "none",
+    "tls_client_ca": "clients need no certificate",
 }
 """What a setting is where nobody says, and its value does not."""
 

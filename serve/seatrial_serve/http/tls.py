@@ -160,7 +160,7 @@ class TlsConnection(asyncio.Protocol):
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError:
-            # No record of this connection's: what came before it is whole, and nothing follows.
+            # A record that is not this connection's: what came with it counts for nothing.
             self._flush()
             self.abort()
             return
@@ -249,7 +249,7 @@ class TlsConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send data, in as many records as that takes."""
-        if self._ended:
+        if self._ended or not data:
             return
         tls, size = self._tls, len(data)
         sent = tls.write(data)
