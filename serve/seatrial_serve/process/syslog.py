@@ -106,7 +106,7 @@ class Syslog(SysLogHandler):
         """What follows the priority."""
         return self._message
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (the standard library's name)
         """Keep what went wrong while sending."""
         self._error = sys.exc_info()[1]
 
@@ -133,13 +133,17 @@ class Syslog(SysLogHandler):
 class Waiting(QueueHandler):
     """Hands events to the thread that sends them; one that finds no room is lost, and said."""
 
+    def __init__(self, waiting: queue.SimpleQueue[logging.LogRecord]) -> None:
+        super().__init__(waiting)
+        self._waiting = waiting
+
     def enqueue(self, record: logging.LogRecord) -> None:
         """Let it wait. Raises `queue.Full`."""
-        if self.queue.qsize() >= MOST_WAITING:
+        if self._waiting.qsize() >= MOST_WAITING:
             raise queue.Full
-        self.queue.put_nowait(record)
+        self._waiting.put(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the standard library's name)
         """There is no room."""
         log.error("an event '%s' was not recorded: %d wait already", record.msg, MOST_WAITING)
 
