@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,20 @@ def test_its_engine_answers_as_the_plain_one_and_reads_no_plain_file(
     assert pass_load_gate(engine).worst_error < 1
     assert not (tmp_path / "graphs").exists()
     assert receipt_facts(engine, RuntimeOptions()) is None
+
+
+def test_weights_that_nobody_took_are_given_back(tmp_path: Path, key: Key) -> None:
+    def mapped() -> int:
+        sizes = re.findall(r"(?m)^Size: +(\d+) kB$", Path("/proc/self/smaps").read_text())
+        return sizes.count("1024")
+
+    path = encrypted(tmp_path / "bundles", key, width=512)
+    before = mapped()
+    bundle = st.open_bundle(path, key.identities)
+    assert mapped() == before + 1
+    bundle.let_go()
+    assert mapped() == before
+    assert bundle.weights(GRAPH) is not None, "decrypted anew"
 
 
 def test_weights_are_hashed_by_gigabyte_as_plain_ones_are(
