@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import mmap
+import random
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,6 +176,37 @@ def test_what_was_changed_is_refused(
     path = encrypted(tmp_path / "bundles", key)
     change(path)
     assert code_of(path, key.identities) == code
+
+
+def test_no_random_change_of_a_file_is_opened(tmp_path: Path, key: Key) -> None:
+    path = encrypted(tmp_path / "bundles", key)
+    # The digests in the record are for those who copy: what is opened is compared decrypted.
+    files = [*sorted(path.rglob("*.age")), path / MANIFEST]
+    record = (path / ENCRYPTION).read_bytes()
+    was, chance, codes = {file: file.read_bytes() for file in files}, random.Random(0), Counter()
+    for _ in range(200):
+        file, other = chance.sample(files, 2)
+        data = bytearray(was[file])
+        match chance.randrange(4):
+            case 0:
+                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+            case 1:
+                del data[chance.randrange(len(data)) :]
+            case 2:
+                data += bytes(chance.randrange(1, 40))
+            case _:
+                data = bytearray(was[other])
+        file.write_bytes(data)
+        if chance.random() < 0.5 and file.suffix == ".age":  # and the record is written anew
+            replace(path, str(file.relative_to(path)), bytes(data))
+        codes[code_of(path, key.identities)] += 1
+        file.write_bytes(was[file])
+        (path / ENCRYPTION).write_bytes(record)
+    assert set(codes) <= {
+        "E_BUNDLE_CHANGED", "E_BUNDLE_ENCRYPTED", "E_BUNDLE_ENCRYPTION", "E_BUNDLE_MANIFEST",
+    }  # fmt: skip
+    assert codes["E_BUNDLE_CHANGED"] > 50
+    assert st.open_bundle(path, key.identities), "as it was"
 
 
 def os_truncate(path: Path, less: int) -> None:
