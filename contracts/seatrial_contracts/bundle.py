@@ -189,10 +189,15 @@ class Bundle:
             profile.check(self.contract)
             return profile
 
-    def let_go_of_rows(self) -> None:
-        """Keep golden and held-out rows no longer; whoever looks at them again reads them anew."""
+    def let_go(self) -> None:
+        """Keep golden and held-out rows, and decrypted weights, no longer.
+
+        Whoever looks at them again reads them anew.
+        """
         for name in ("golden", "held_out"):
             self.__dict__.pop(name, None)
+        if isinstance(self.data, EncryptedData):
+            self.data.let_go()
 
     def make_front(self) -> HostStage:
         """Make the host stage of the bundle.

@@ -59,11 +59,15 @@ class EncryptedData(SealedData):
         with self._reading(name):
             return self._by.in_memory(name, self._sealed[name].size)
 
+    def let_go(self) -> None:
+        """Keep nothing decrypted."""
+        self._kept.clear()
+
     def _path(self, name: str) -> Path:
         return self._by.path(name)
 
     def _digests(self, name: str, size: int, parts: Sequence[Shard]) -> list[str]:
-        self._kept.clear()
+        self.let_go()
         file = self._by.in_memory(name, size)
         found = digests_in_memory(memoryview(file.memory), parts)
         self._kept[name] = file

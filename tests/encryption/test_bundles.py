@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import mmap
+import random
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +69,20 @@ def test_its_engine_answers_as_the_plain_one_and_reads_no_plain_file(
     assert pass_load_gate(engine).worst_error < 1
     assert not (tmp_path / "graphs").exists()
     assert receipt_facts(engine, RuntimeOptions()) is None
+
+
+def test_weights_that_nobody_took_are_given_back(tmp_path: Path, key: Key) -> None:
+    def mapped() -> int:
+        sizes = re.findall(r"(?m)^Size: +(\d+) kB$", Path("/proc/self/smaps").read_text())
+        return sizes.count("1024")
+
+    path = encrypted(tmp_path / "bundles", key, width=512)
+    before = mapped()
+    bundle = st.open_bundle(path, key.identities)
+    assert mapped() == before + 1
+    bundle.let_go()
+    assert mapped() == before
+    assert bundle.weights(GRAPH) is not None, "decrypted anew"
 
 
 def test_weights_are_hashed_by_gigabyte_as_plain_ones_are(
@@ -159,6 +176,37 @@ def test_what_was_changed_is_refused(
     path = encrypted(tmp_path / "bundles", key)
     change(path)
     assert code_of(path, key.identities) == code
+
+
+def test_no_random_change_of_a_file_is_opened(tmp_path: Path, key: Key) -> None:
+    path = encrypted(tmp_path / "bundles", key)
+    # The digests in the record are for those who copy: what is opened is compared decrypted.
+    files = [*sorted(path.rglob("*.age")), path / MANIFEST]
+    record = (path / ENCRYPTION).read_bytes()
+    was, chance, codes = {file: file.read_bytes() for file in files}, random.Random(0), Counter()
+    for _ in range(200):
+        file, other = chance.sample(files, 2)
+        data = bytearray(was[file])
+        match chance.randrange(4):
+            case 0:
+                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+            case 1:
+                del data[chance.randrange(len(data)) :]
+            case 2:
+                data += bytes(chance.randrange(1, 40))
+            case _:
+                data = bytearray(was[other])
+        file.write_bytes(data)
+        if chance.random() < 0.5 and file.suffix == ".age":  # and the record is written anew
+            replace(path, str(file.relative_to(path)), bytes(data))
+        codes[code_of(path, key.identities)] += 1
+        file.write_bytes(was[file])
+        (path / ENCRYPTION).write_bytes(record)
+    assert set(codes) <= {
+        "E_BUNDLE_CHANGED", "E_BUNDLE_ENCRYPTED", "E_BUNDLE_ENCRYPTION", "E_BUNDLE_MANIFEST",
+    }  # fmt: skip
+    assert codes["E_BUNDLE_CHANGED"] > 50
+    assert st.open_bundle(path, key.identities), "as it was"
 
 
 def os_truncate(path: Path, less: int) -> None:

@@ -79,6 +79,7 @@ def test_the_lines_of_the_page_work(
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         said += done.stdout
+    assert "each sealed file lies there as an age file" in said
     digests = set(re.findall(r"sha256:([0-9a-f]{64})", said))
     assert len(digests) == 1, "plain, encrypted and encrypted anew"
     assert (tmp_path / "bundles/churn/1.0.0/contract.json").read_text() in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from support.encrypted import (
     DATA,
@@ -157,6 +159,7 @@ def test_nothing_plain_reaches_the_disk(
         *("--identity", str(key.file), "--workers", str(workers), "--live-parity-per-s", "1000"),
         *("--audit-log", str(tmp_path / "server" / "audit.jsonl"), "--drain-window-s", "0.1"),
     ]
+    assert core_limit(os.getpid()) != 0, "or the server's own limit would tell nothing"
     server = Server(bundles, *flags)
     try:
         url = server.url
@@ -171,6 +174,11 @@ def test_nothing_plain_reaches_the_disk(
         server.process.send_signal(signal.SIGHUP)
         until(lambda: ask_row(url, 640)["model_version"] == "1.1.0")
         assert not written(tmp_path / "server", known)
+        serving = psutil.Process(server.process.pid)
+        found = serving.children() if workers > 1 else [serving]
+        assert len(found) == workers
+        # the second worker may be starting yet
+        until(lambda: all(core_limit(each.pid) == 0 for each in found))
     finally:
         server.stop()
     assert not written(tmp_path / "server", known)
@@ -192,6 +200,17 @@ def until(true: Any) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def core_limit(pid: int) -> int:
+    """The soft limit of a process' core files; -1 without one."""
+    (line,) = [
+        line
+        for line in Path(f"/proc/{pid}/limits").read_text().splitlines()
+        if line.startswith("Max core file size")
+    ]
+    soft = line.split()[4]
+    return -1 if soft == "unlimited" else int(soft)
 
 
 def written(folder: Path, known: list[re.Pattern[bytes]]) -> list[str]:

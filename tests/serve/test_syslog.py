@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.conformance import seal
+from support.servers import Server
 from support.waiting import until
 
 from seatrial.commands.audit import command
@@ -74,6 +76,11 @@ def reaches(port: int) -> bool:
         return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
+def loads_in(path: Path) -> int:
+    found = [line.record for line in lines_of([path])] if path.exists() else []
+    return sum(each is not None and each["event"] == "load" for each in found)
+
+
 def records_in(path: Path) -> int:
     return sum(line.record is not None for line in lines_of([path])) if path.exists() else 0
 
@@ -102,6 +109,25 @@ def test_lines_that_a_real_syslog_wrote_are_verified(way: str, tmp_path: Path) -
     changed = lines[place].replace(b'"ok"', b'"no"')
     written.write_bytes(b"".join([*lines[:place], changed, *lines[place + 1 :]]))
     assert outcome(written)[0] == 1, "a word changed"
+
+
+@pytest.mark.slow
+@needs_rsyslogd
+def test_a_server_of_two_workers_writes_two_chains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    seal(tmp_path / "bundles")
+    target = f"syslog:{tmp_path}/r/log"
+    with rsyslogd(tmp_path / "r", free_port()) as written:
+        server = Server(tmp_path / "bundles", "--audit-log", target, "--workers", "2")
+        try:
+            until(lambda: loads_in(written) == 2)
+        finally:
+            server.stop()
+        until(lambda: records_in(written) == 6)
+    status, said = outcome(written)
+    assert (status, said.split(", ")[0]) == (0, "6 lines of 2 processes"), said
 
 
 @pytest.mark.slow

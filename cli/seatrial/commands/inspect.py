@@ -49,6 +49,8 @@ def command(address: str, as_json: bool, measure: bool) -> None:
         highlight=False,
     )
     console.print(signature_line(bundle), highlight=False)
+    if bundle.encryption is not None:
+        console.print("encrypted: each sealed file lies there as an age file", highlight=False)
     console.print(fields_table(bundle))
     console.print(variants_table(bundle))
     show_receipts(console, bundle)
@@ -114,6 +116,7 @@ def facts(bundle: Bundle) -> dict[str, Any]:
         "path": str(bundle.path),
         "digest": bundle.digest,
         "size_bytes": bundle.size_bytes,
+        "encrypted": bundle.encryption is not None,
         "manifest": bundle.manifest.model_dump(mode="json", by_alias=True),
         "contract": bundle.contract.model_dump(mode="json", by_alias=True),
         "receipts": [

@@ -124,7 +124,7 @@ class Loader:
             max_waiting_rows=self._settings.max_waiting_rows,
             drift_counts=self._metrics.for_drift(entry.name, bundle.version, bundle.profile),
         )
-        bundle.let_go_of_rows()
+        bundle.let_go()
         return model
 
     def _admit(

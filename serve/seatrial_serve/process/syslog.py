@@ -16,7 +16,6 @@ import sys
 import threading
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener, SysLogHandler
-from typing import cast
 from urllib.parse import urlsplit
 
 from seatrial_contracts.canonical import canonical_json, sha256
@@ -107,7 +106,7 @@ class Syslog(SysLogHandler):
         """What follows the priority."""
         return self._message
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (the standard library's name)
         """Keep what went wrong while sending."""
         self._error = sys.exc_info()[1]
 
@@ -134,14 +133,17 @@ class Syslog(SysLogHandler):
 class Waiting(QueueHandler):
     """Hands events to the thread that sends them; one that finds no room is lost, and said."""
 
+    def __init__(self, waiting: queue.SimpleQueue[logging.LogRecord]) -> None:
+        super().__init__(waiting)
+        self._waiting = waiting
+
     def enqueue(self, record: logging.LogRecord) -> None:
         """Let it wait. Raises `queue.Full`."""
-        waiting = cast("queue.Queue[logging.LogRecord]", self.queue)
-        if waiting.qsize() >= MOST_WAITING:
+        if self._waiting.qsize() >= MOST_WAITING:
             raise queue.Full
-        waiting.put_nowait(record)
+        self._waiting.put(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the standard library's name)
         """There is no room."""
         log.error("an event '%s' was not recorded: %d wait already", record.msg, MOST_WAITING)
 
