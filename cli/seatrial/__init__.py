@@ -296,4 +296,4 @@ def __dir__() -> list[str]:
     """The public names whose extras are installed: those that `help(st)` can show."""
     from seatrial.extras import is_installed, needed_by
 
-    return ["__version__", *(n for n in __all__ if is_installed(needed_by(_home_of[n])))]
+    return [name for name in __all__ if is_installed(needed_by(_home_of[name]))]

@@ -61,7 +61,7 @@ class _Tries:
         """The pause before another try. Raises `Unavailable` where there is none."""
         self._tried += 1
         self._hung_up += isinstance(error, HUNG_UP)
-        wait_s: float = FIRST_WAIT_S * 2 ** (self._tried - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+        wait_s: float = FIRST_WAIT_S * 2 ** (self._tried - 1) * random.uniform(0.5, 1.5)  # noqa: S311  (spreads clients out)
         again = isinstance(error, NEVER_SEEN + HUNG_UP) and self._hung_up < 2
         if not again or self._tried >= MOST_TRIES or wait_s >= self.left_s:
             late = isinstance(error, httpx.TimeoutException)

@@ -55,15 +55,19 @@ class ThreadServer:
         repository = open_repository(self._settings)
         metrics = Metrics(on=self._settings.metrics)
         access = self._stack.enter_context(open_access(self._settings.api_keys))
-        certificates = open_certificates(self._settings, metrics)
-        listening = listen(self._settings.host, self._settings.http_port)
+        try:
+            certificates = open_certificates(self._settings, metrics)
+            if self._settings.metrics:
+                self._scraped = MetricsListener(
+                    metrics.registry, self._settings, metrics.flush, access, certificates
+                )
+            listening = listen(self._settings.host, self._settings.http_port)
+        except DeclarationError:
+            self._close_scraped()
+            raise
         host, port = listening.getsockname()[:2]
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.url = f"{self._settings.scheme}://{place}"
-        if self._settings.metrics:
-            self._scraped = MetricsListener(
-                metrics.registry, self._settings, metrics.flush, access, certificates
-            )
         threshold, switches_s = gc.get_threshold(), sys.getswitchinterval()
 
         def run() -> None:
@@ -131,12 +135,15 @@ class ThreadServer:
         if self._server is not None and self._thread.is_alive():
             self._server.stop()
         self._thread.join(self._settings.drain_window_s + self._settings.grace_s + STOP_S)
+        self._close_scraped()
+        if self._thread.is_alive():
+            raise Unavailable("E_DRAINING", "the server did not end in time")
+
+    def _close_scraped(self) -> None:
         if self._scraped is not None:
             self._scraped.close()
             self._scraped = None
         self._stack.close()
-        if self._thread.is_alive():
-            raise Unavailable("E_DRAINING", "the server did not end in time")
 
     def __enter__(self) -> Self:
         return self

@@ -215,7 +215,7 @@ def test_a_server_that_cannot_serve_says_why_and_leaves_nothing_running(
     with st.serve(animals) as server:
         port = int(server.url.rpartition(":")[2])
         with pytest.raises(st.DeclarationError, match=str(port)):
-            st.serve(animals, http_port=port)
+            st.serve(animals, http_port=port, metrics=True)
     monkeypatch.undo()  # the graph is no ONNX graph: nothing of this installation runs it
     with pytest.raises(st.ModelError, match=r"animals 1\.0\.0: no runtime for graphs of format"):
         st.serve(animals)

@@ -454,9 +454,9 @@ class Category(Kind):
             raise Refusal("E_CATEGORY", "", "an unknown word", self.want())
         if None not in own.values():
             return values
-        if all(type(value) in (str, float) for value in own):  # NaN alone is unlike itself
+        if all(type(value) in (str, float) for value in own):  # NaN is unlike itself
             words = values.copy()
-            words[values != values] = self.missing  # noqa: PLR0124
+            words[values != values] = self.missing  # noqa: PLR0124  (NaN alone)
             return words
         return np.fromiter(map(written.__getitem__, listed), object, len(listed))
 
