@@ -91,11 +91,13 @@ def test_the_metrics_adapter_is_told_the_query_that_keda_has() -> None:
 def test_the_line_of_the_container_is_what_the_runtime_says() -> None:
     _, (line,) = blocks(KSERVE)
     _, _, folder, *flags = shlex.split(line)
+    flags.remove("--insecure")  # which has no value
     (container,) = serving_runtime("a/b:1")["spec"]["containers"]
     pairs = dict(zip(flags[::2], flags[1::2], strict=True))
     told = {each.partition("=")[0]: each.partition("=")[2] for each in container["args"][1:]}
     told["--model-name"] = told["--model-name"].replace("{{.Name}}", "penguins")
     assert folder == container["args"][0]
+    assert "--insecure" in told
     assert pairs.items() <= told.items()
     for flag in told:
         assert flag.removeprefix("--").replace("-", "_") in Settings.model_fields
@@ -111,7 +113,7 @@ def test_every_flag_and_variable_of_a_page_is_one(text: str) -> None:
         for option in parameter.opts
     }
     served = {f"--{name.replace('_', '-')}" for name in Settings.model_fields}
-    ours = re.sub(r"`helm [^`]*`", "", text)
+    ours = re.sub(r"`(helm|kubectl) [^`]*`", "", text)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours)) <= options | served
     names = set(re.findall(r"SEATRIAL_([A-Z_]+)", text))
     assert {name.lower() for name in names} <= Settings.model_fields.keys()

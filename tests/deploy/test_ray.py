@@ -106,7 +106,7 @@ def test_rays_grpc_proxy_is_told_of_every_call() -> None:
     add_servicer(None, SimpleNamespace(add_generic_rpc_handlers=told.extend))
     (handlers,) = told
     service = v2_grpc.InferenceService(
-        SimpleNamespace(repository=None, drain=None),  # type: ignore[arg-type]
+        SimpleNamespace(repository=None, drain=None, access=None),  # type: ignore[arg-type]
         None,  # type: ignore[arg-type]
     )
     assert SERVICE == v2_grpc.SERVICE

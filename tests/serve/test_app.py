@@ -21,6 +21,7 @@ from support.running import Running, run_app
 from support.toys import ROWS, answer, fake_runtimes, toy_bundle, toy_golden
 
 import seatrial as st
+from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.openapi import ModelParts, model_parts
 from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.models.served_model import ServedModel
@@ -196,9 +197,9 @@ async def test_the_openapi_document_is_written_once_for_each_state_of_the_reposi
 ) -> None:
     written: list[str] = []
 
-    def counted(model: ServedModel) -> ModelParts:
+    def counted(model: ServedModel, needed: Paths | None) -> ModelParts:
         written.append(model.bundle.name)
-        return model_parts(model)
+        return model_parts(model, needed)
 
     monkeypatch.setattr("seatrial_serve.api.openapi.model_parts", counted)
     get = running.client.get

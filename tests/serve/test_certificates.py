@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from support.tls import Authority, Pair
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.process.audit_log import follow_chain, recording
+from seatrial_serve.process.audit_lines import follow_chain
+from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.certificates import Certificates, peer_names, read_credentials
 from seatrial_serve.process.tls_files import TlsFiles
 from seatrial_serve.settings import load_settings
