@@ -74,7 +74,7 @@ def make_bundle(folder: Path) -> Bundle:
         **golden.to_files(),
     }
     manifest = Manifest(
-        schema=1, name="matrix", version="1.0.0", batchable=True, opset=20,
+        schema=1, name="matrix", version="1.0.0", batchable=True,
         variants=(Variant(name="fp32", format="onnx", graph="graphs/model.onnx"),), files={},
     )  # fmt: skip
     return write_bundle(folder, manifest, files)

@@ -110,7 +110,7 @@ def seal(folder: Path, sort: str, size: int) -> Path:
     )
     variant = Variant(name="fp32", format="onnx", graph="graphs/fp32.onnx")
     manifest = Manifest(
-        schema=1, name="vocabulary", version="1.0.0", batchable=True, opset=20,
+        schema=1, name="vocabulary", version="1.0.0", batchable=True,
         variants=(variant,), files={},
     )  # fmt: skip
     files = {

@@ -19,6 +19,7 @@ from seatrial_ray import policy
 from seatrial_ray.arguments import selections_of, settings_of, within
 from seatrial_ray.calls import CALLS, SERVICE, add_servicer
 from seatrial_ray.policy import CPU, WAIT, predicted_wait
+from seatrial_ray.proxy import middlewares
 from seatrial_serve.api import v2_grpc
 from seatrial_serve.deploy.files import write_files
 from seatrial_serve.deploy.ray import RayService
@@ -173,3 +174,30 @@ def test_a_user_config_selects_labels_and_variants() -> None:
 def test_a_user_config_of_another_form_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(DeclarationError):
         selections_of(config)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_request_that_rays_proxy_leaves_unanswered_is_told_to_come_again(
+    answered: bool,
+) -> None:
+    async def proxied(scope: Any, receive: Any, send: Any) -> None:
+        if answered:
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+
+    (middleware,) = middlewares()
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "headers": [(b"x-request-id", b"mine")]}
+    await middleware.cls(proxied)(scope, None, send)
+    if answered:
+        assert [each["status"] for each in sent] == [404]
+        return
+    start, body = sent
+    headers = dict(start["headers"])
+    assert (start["status"], headers[b"retry-after"]) == (503, b"1")
+    assert int(headers[b"content-length"]) == len(body["body"])
+    told = json.loads(body["body"])
+    assert (told["code"], told["request_id"]) == ("E_NOT_READY", "mine")

@@ -15,6 +15,8 @@ from support.real_ray import PYTHON, Cluster, open_cluster
 import seatrial as st
 from seatrial_serve.deploy.ray import ENVIRONMENT
 
+PROXY = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "seatrial_ray.proxy:middlewares"}
+"""Ray's own proxy, as `docs/ray.md` starts it."""
 SIDE, TIMES = 1024, 48
 """Of the slow model: its matrix, and how often a row goes through it."""
 
@@ -27,7 +29,7 @@ class Line(st.Answer):
     y: float
 
 
-@pytest.fixture(scope="module", params=[ENVIRONMENT, {}], ids=["haproxy", "proxy"])
+@pytest.fixture(scope="module", params=[ENVIRONMENT, PROXY], ids=["haproxy", "proxy"])
 def cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, lines: Path
 ) -> Iterator[Cluster]:

@@ -29,7 +29,7 @@ SECONDS = 180
 def test_serve_run_answers_as_the_page_says(examples: Path) -> None:
     if not PYTHON.exists():
         pytest.skip("Ray's environment is not here: make test-ray")
-    install, run, ask, _ = CONSOLE
+    install, export, run, ask, _ = CONSOLE
     assert install.startswith("pip install")
     http, grpc, dashboard = free_ports(3)
     config = yaml.safe_load(CONFIG)
@@ -46,11 +46,12 @@ def test_serve_run_answers_as_the_page_says(examples: Path) -> None:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_TMPDIR": scratch,
             "RAY_DASHBOARD_PORT": str(dashboard),
+            **dict([export.removeprefix("export ").split("=")]),
         }
         with (folder / "log").open("w") as log:
             serving = subprocess.Popen(
-                run.split(), cwd=folder, env=environment, stdout=log, stderr=log,
-                start_new_session=True,
+                ["env", "--default-signal=INT", *run.split()],  # a job in the background ignores it
+                cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
             try:
                 assert "true" in answered(ask.replace(":8000", f":{http}"), folder / "log")

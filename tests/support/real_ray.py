@@ -49,7 +49,8 @@ class Cluster:
     def __init__(
         self, environment: dict[str, str], scratch: Path, log: Path, source: Source
     ) -> None:
-        self._source, self.by_haproxy = source, bool(environment)
+        self._source = source
+        self.by_haproxy = "RAY_SERVE_ENABLE_HA_PROXY" in environment
         self.http_port, self.grpc_port, *rest = free_ports(6)
         names = ("HAPROXY_METRICS_PORT", "HAPROXY_STATS_PORT", "FALLBACK_PROXY_HTTP_PORT",
                  "FALLBACK_PROXY_GRPC_PORT")  # fmt: skip

@@ -34,9 +34,14 @@ HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 9000, 8080
 ENVIRONMENT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response\n    option http-buffer-request",
 }
-"""Of every node. HAProxy asks the replicas, and asks another one if a replica is lost at work."""
+"""Of every node. HAProxy asks the replicas, and asks another one if a replica is lost at work.
+
+It repeats only what it had whole before it sent any of it, and a body often comes after its head:
+so it has to wait for the body first. Ray has no variable for that, and writes this one into a line
+of HAProxy's defaults as it stands, so that it takes a second line along.
+"""
 GENTLY = 0.1
 """Ray's factors, under which the simulated day of `docs/scaling.md` does not swing."""
 RAY_USER = 1000
