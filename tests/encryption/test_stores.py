@@ -14,8 +14,10 @@ from seatrial_contracts.encrypt import encrypt_bundle
 from seatrial_contracts.errors import BundleError
 from seatrial_serve.models.sources import Sources
 from seatrial_serve.stores.address import Address, InRegistry, InStore, read_address
+from seatrial_serve.stores.artifact import modelpack_config
 from seatrial_serve.stores.in_files import push_to_files
 from seatrial_serve.stores.in_registry import push_to_registry
+from seatrial_serve.stores.layer import Layer
 from seatrial_serve.stores.resolve import open_address, pull
 
 
@@ -49,6 +51,8 @@ def test_it_travels_encrypted_and_is_pulled_without_a_key(
             to = read_address(f"memory://{tmp_path.name}")
         push(opened, to)
         if kind == "registry":
+            config = modelpack_config(opened, Layer(opened))
+            assert "capabilities" not in config["config"], "they are of the contract"
             (layer,) = registry.layers
             assert not any(each.search(registry.blobs[layer]) for each in known)
             one = to
