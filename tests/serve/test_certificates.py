@@ -217,6 +217,17 @@ def test_a_file_that_is_gone_leaves_what_was_there(pair: Pair) -> None:
     assert followed.told == ["failed"]
 
 
+def test_a_fault_that_is_over_is_told_again_when_it_comes_back(pair: Pair) -> None:
+    followed, kept = Followed(files(pair)), pair.key.with_suffix(".kept")
+    kept.hardlink_to(pair.key)
+    for number in (1, 2):
+        pair.key.unlink()
+        followed.look()
+        assert followed.told == ["failed"] * number
+        pair.key.hardlink_to(kept)  # the very file that was there
+        followed.look()
+
+
 def test_an_expired_certificate_replaces_none_that_is_valid(
     authority: Authority, pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -218,6 +218,30 @@ async def test_a_request_that_comes_byte_by_byte_and_record_by_record_is_one(ove
         writer.close()
 
 
+async def test_a_client_that_ends_by_tls_alone_is_answered_alike_and_its_request_told(
+    over: Over, authority: Authority
+) -> None:
+    left: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        left.set_result((await receive())["type"])
+
+    def end(place: tuple[str, int]) -> bytes:
+        sock = socket.socket()
+        sock.connect(place)
+        sock.settimeout(20)
+        wrapped = authority.client().wrap_socket(sock, server_hostname="localhost")
+        wrapped.sendall(test_connections.LINE + test_connections.SIZED)
+        with wrapped.unwrap() as plain:  # its word is sent, and the server's awaited
+            return plain.recv(1)
+
+    async with over.listening(app) as place:
+        assert await asyncio.to_thread(end, place) == b""
+        assert await left == "http.disconnect"
+        await until(lambda: not over.state.connections)
+
+
 async def test_a_handshake_that_does_not_end_is_ended_and_holds_nobody_up(
     over: Over, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
