@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -87,7 +88,7 @@ def test_a_body_that_is_too_large_is_halved(
     client: st.Client, animals: st.Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     about = client.describe()
-    client._calls._described = about.__class__(**{**about.__dict__, "max_body_bytes": 150})
+    client._calls._described = replace(about, max_body_bytes=150)
     assert client.predict(ROWS) == animals.predict(ROWS)
 
 
@@ -281,6 +282,18 @@ def test_another_version_is_described_anew(client: st.Client) -> None:
     assert client.describe() is first
     client._calls._note_version("1.1.0")
     assert client.describe() is not first
+
+
+def test_a_frame_is_answered_where_another_version_has_other_outputs_by_now(
+    client: st.Client, animals: st.Bundle
+) -> None:
+    class Before(st.Answer):
+        old: float
+
+    stale = st.contract_from_rows(Animal, Before)
+    client._calls._described = replace(client.describe(), contract=stale, version="0.9.0")
+    assert client.predict(pd.DataFrame(ROWS)).equals(animals.predict(pd.DataFrame(ROWS)))
+    assert client.describe().version == "1.0.0"
 
 
 def test_a_stopped_server_is_told_of_and_stops_once(animals: st.Bundle) -> None:
