@@ -4,33 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from seatrial.bundle import Form, checked_form, is_row
 from seatrial.rows_on_disk import read_data
 from seatrial_contracts.answer_blocks import Block, arrays_of, described_rows, frame_of
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.kinds.kind import Column
-from seatrial_contracts.kinds.output_kind import OptionValues
 from seatrial_contracts.tables import Table, columns_of_table, rows_of_table, table_of
 
-
-class Answering(Protocol):
-    """What answers rows, or columns of them."""
-
-    @property
-    def columnar(self) -> bool:
-        """Does it take columns?"""
-        ...
-
-    def rows(self, rows: Sequence[Any], options: OptionValues) -> Iterator[Block]:
-        """The answers for raw rows, in their order."""
-        ...
-
-    def columns(self, columns: Mapping[str, Column], rows: int) -> Iterator[Block]:
-        """The answers for validated columns, in their order."""
-        ...
+if TYPE_CHECKING:
+    from seatrial_serve.inference.predictor import Predictor
 
 
 class Predictions:
@@ -40,7 +24,7 @@ class Predictions:
         """Raises `Refusal` for an option that the contract does not have."""
         self._contract, self._options = contract, contract.read_options(options)
 
-    def answer(self, data: Any, to: Form | None, by: Answering) -> Any:
+    def answer(self, data: Any, to: Form | None, by: Predictor) -> Any:
         """The predictions in the form that goes with `data`, or in the form `to`."""
         checked_form(to)
         if isinstance(data, Path):
@@ -58,7 +42,7 @@ class Predictions:
             raise Refusal("E_TYPE", "predict", got, want, mend)
         return self._formed(by.rows(data, self._options), to or "rows", None)
 
-    def _of_table(self, table: Table, by: Answering) -> Iterator[Block]:
+    def _of_table(self, table: Table, by: Predictor) -> Iterator[Block]:
         if by.columnar and not self._contract.prompts(self._options):
             columns = columns_of_table(table, self._contract)
             if columns is not None and len(table):

@@ -61,8 +61,10 @@ def arrays_of(
 ) -> dict[str, Array]:
     """The tensors of the answers, rows first, by the names that V2 has.
 
-    Raises `Refusal` where answers of rows are of unlike shape.
+    Raises `Refusal` where answers of rows are of unlike shape, and where there are none.
     """
+    if not blocks:
+        raise Refusal("E_EMPTY_BATCH", "predict", "no rows", "at least one, for arrays")
     found: dict[str, Array] = {
         tensor.name: _joined([block.outputs[tensor.name] for block in blocks], tensor.name)
         for tensor in contract.plain_tensors

@@ -15,7 +15,7 @@ from seatrial_client.plan import Plan, Reply, Retries, Send, sent, together
 from seatrial_client.reply import object_in, odd_answer
 from seatrial_client.v2 import HEADER, v2_arrays, v2_body
 from seatrial_contracts.answer_blocks import Block, arrays_of, frame_of, normalised
-from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.errors import DeclarationError, Refusal, Unavailable
 from seatrial_contracts.golden import wire_row, wire_value
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.own_rows import own_row
@@ -147,8 +147,9 @@ class Calls:
             self._described = None
 
     def _of_table(
-        self, table: Table, to: str, options: Mapping[str, Any], timeout_s: float | None
-    ) -> Plan[Any]:
+        self, table: Table, to: str, options: Mapping[str, Any], timeout_s: float | None,
+        *, anew: bool = False,
+    ) -> Plan[Any]:  # fmt: skip
         about = yield from self.description()
         contract = about.contract
         columns = columns_of_table(table, contract) if about.columnar and len(table) else None
@@ -157,9 +158,16 @@ class Calls:
             return self._as((yield from self._rows(rows, options, timeout_s)), to, table)
         step = self._rows_of_body(columns, len(table), about)
         starts = range(0, len(table), step)
-        blocks = yield from together(
-            [self._block(columns, slice(at, at + step), about, options, timeout_s) for at in starts]
-        )
+        parts = [slice(start, start + step) for start in starts]
+        plans = [self._block(columns, part, about, options, timeout_s) for part in parts]
+        try:
+            blocks = yield from together(plans)
+        except Unavailable as error:
+            if anew or error.code != "E_ODD_ANSWER":
+                raise
+            # Another version may answer by now, with other outputs.
+            self._described = None
+            return (yield from self._of_table(table, to, options, timeout_s, anew=True))
         chosen = contract.read_options(options)
         if to == "arrays":
             return arrays_of(blocks, contract, chosen)
@@ -187,7 +195,9 @@ class Calls:
         headers = {**BINARY, HEADER: str(json_bytes)}
         path = f"{self._path('v2', about.name)}/infer"
         reply = yield from self._sent("POST", path, body, headers, timeout_s)
-        return Block(v2_arrays(reply, about.contract, count), count)
+        arrays, version = v2_arrays(reply, about.contract, count)
+        self._note_version(version)
+        return Block(arrays, count)
 
 
 def json_of(value: Any) -> bytes:

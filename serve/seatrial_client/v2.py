@@ -40,8 +40,8 @@ def v2_body(
     return b"".join([text, *blobs]), len(text)
 
 
-def v2_arrays(reply: Reply, contract: Contract, rows: int) -> dict[str, Array]:
-    """The tensors of the answer by name, in the shapes that the graph gives them.
+def v2_arrays(reply: Reply, contract: Contract, rows: int) -> tuple[dict[str, Array], Any]:
+    """The tensors of the answer by name, in the shapes that the graph gives them, and the version.
 
     Raises what `object_in` raises, and `Unavailable` where they are not those of the contract.
     """
@@ -64,7 +64,7 @@ def v2_arrays(reply: Reply, contract: Contract, rows: int) -> dict[str, Array]:
         raise odd_answer("tensors that are not the contract's", "those of every output") from error
     if found.keys() != shapes.keys():
         raise odd_answer("some of the outputs", "every one")
-    return found
+    return found, head.get("model_version")
 
 
 def _sides(shape: Sequence[int | None]) -> tuple[int, ...]:

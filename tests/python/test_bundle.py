@@ -190,6 +190,9 @@ def test_a_batch_has_fewer_rows_where_these_are_larger(dims: Any, rows: int) -> 
 
 def test_no_rows_give_no_answers(animals: st.Bundle) -> None:
     assert animals.predict([]) == []
+    assert len(animals.predict(frame().head(0))) == 0
+    with pytest.raises(st.Refusal, match="at least one"):
+        animals.predict([], to="arrays")
 
 
 def test_an_unknown_option_and_an_unknown_variant_are_refused(animals: st.Bundle) -> None:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
 
 import httpx
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from PIL import Image
 from pydantic import BaseModel, ValidationError
 from support.animals import ROWS, Animal
+from support.made import made_bundle
 
 import seatrial as st
 from seatrial_client import client as module
 from seatrial_client.plan import Wait, sent
+from seatrial_contracts.kinds.file_kind import base64_text
+from seatrial_contracts.kinds.kind import Array
 
 MANY = [{**ROWS[0], "mass": place / 8} for place in range(25)]
 
@@ -87,7 +93,7 @@ def test_a_body_that_is_too_large_is_halved(
     client: st.Client, animals: st.Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     about = client.describe()
-    client._calls._described = about.__class__(**{**about.__dict__, "max_body_bytes": 150})
+    client._calls._described = replace(about, max_body_bytes=150)
     assert client.predict(ROWS) == animals.predict(ROWS)
 
 
@@ -281,6 +287,51 @@ def test_another_version_is_described_anew(client: st.Client) -> None:
     assert client.describe() is first
     client._calls._note_version("1.1.0")
     assert client.describe() is not first
+
+
+def test_a_frame_is_answered_where_another_version_has_other_outputs_by_now(
+    client: st.Client, animals: st.Bundle
+) -> None:
+    class Before(st.Answer):
+        old: float
+
+    stale = st.contract_from_rows(Animal, Before)
+    client._calls._described = replace(client.describe(), contract=stale, version="0.9.0")
+    assert client.predict(pd.DataFrame(ROWS)).equals(animals.predict(pd.DataFrame(ROWS)))
+    assert client.describe().version == "1.0.0"
+
+
+def test_a_picture_goes_as_a_file_as_bytes_and_over_the_wire(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seen(st.Row):
+        picture: Annotated[bytes, st.Image(formats=("PNG",))]
+
+    class Mean(st.Answer):
+        mean: float
+
+    def answer(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return {"mean": feeds["picture"].mean((1, 2, 3)).astype(np.float32)}
+
+    for name, shade in (("dark", 20), ("light", 200)):
+        Image.new("RGB", (4, 3), (shade,) * 3).save(tmp_path / f"{name}.png")
+    dark, light = ((tmp_path / f"{name}.png").read_bytes() for name in ("dark", "light"))
+    contract = st.contract_from_rows(Seen, Mean)
+    rows = [{"picture": base64_text(each)} for each in (dark, light)]
+    made_bundle(tmp_path / "bundles", monkeypatch, contract, answer, rows)
+    bundle = st.open_bundle(tmp_path / "bundles" / "made" / "1.0.0")
+    want = [{"mean": 20.0}, {"mean": 200.0}]
+    given = [{"picture": dark}, {"picture": light}]
+    assert bundle.predict(tmp_path / "dark.png") == want[0]
+    assert bundle.predict(given) == bundle.predict(rows) == want
+    assert bundle.predict(pd.DataFrame(given))["mean"].tolist() == [20.0, 200.0]
+    with st.serve(bundle) as server, st.Client(server.url) as client:
+        assert client.predict(given) == want
+        assert client.predict(pd.DataFrame(given))["mean"].tolist() == [20.0, 200.0]
+        assert client.predict(client.describe().row(picture=dark)) == want[0]
+    with pytest.raises(st.Refusal, match=r"input 'picture', row 1: got a file") as refused:
+        bundle.predict([given[0], {"picture": b"no picture, but a secret"}])
+    assert "secret" not in str(refused.value)
 
 
 def test_a_stopped_server_is_told_of_and_stops_once(animals: st.Bundle) -> None:

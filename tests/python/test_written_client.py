@@ -8,6 +8,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
 from types import ModuleType
@@ -152,7 +153,7 @@ def test_names_that_python_does_not_have_and_words_of_any_kind_are_written(
 ) -> None:
     with st.Client(server.url) as client:
         about: Described = client.describe()
-    hard = Described(**{**about.__dict__, "name": 'a"b', "row_schema": HARD})
+    hard = replace(about, name='a"b', row_schema=HARD)
     (tmp_path / "client.py").write_text(written_client(hard), "utf-8")
     module = imported(tmp_path / "client.py")
     assert module.MODEL == 'a"b'
