@@ -132,11 +132,11 @@ def _in_order(runs: Iterator[Run], single: bool) -> Iterator[Block]:
 
     Where a run fails, those behind it are not waited for.
     """
-    if single:
+    cores = usable_cores()
+    if single or cores == 1:
         for run in runs:
             yield from run()
         return
-    cores = usable_cores()
     with ThreadPoolExecutor(cores, "seatrial-predict") as pool:
         running: deque[Future[Iterable[Block]]] = deque()
         try:
