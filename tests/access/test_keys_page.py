@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.keyed import key_of
-from support.pages import page
-from support.servers import ROOT
+from support.pages import churn_shell, page
 from support.waiting import until
 
 from seatrial_serve.access import access
@@ -52,18 +48,8 @@ def test_the_tables_of_the_page_are_read() -> None:
 def test_the_lines_of_the_page_work(
     tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert code is not None
-    (tmp_path / "churn.py").write_text(code[1])
     monkeypatch.chdir(tmp_path)
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-    def run(line: str) -> str:
-        return subprocess.run(
-            ["bash", "-ec", line], check=True, env=environment, cwd=tmp_path, text=True,
-            stdout=subprocess.PIPE, timeout=300,
-        ).stdout  # fmt: skip
-
+    run = churn_shell(tmp_path)
     run("seatrial export churn.py:pipeline --out bundles")
     *made, last = MADE.strip().splitlines()
     said = [run(line) for line in made]

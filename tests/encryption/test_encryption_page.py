@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.encrypted import Key, encrypted
-from support.pages import page
+from support.pages import churn_shell, page
 from support.servers import ROOT
 
 from seatrial_contracts import identities
@@ -61,24 +60,15 @@ def test_whoever_would_write_plain_files_refuses_by_name(
 def test_the_lines_of_the_page_work(
     tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert code is not None
-    (tmp_path / "churn.py").write_text(code[1])
     monkeypatch.chdir(tmp_path)
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    run = churn_shell(tmp_path)
     *first, last = FIRST.strip().splitlines()
-    said = ""
-    for line in (
+    lines = (
         "seatrial export churn.py:pipeline --out bundles",
         *first,
         *AGAIN.strip().splitlines(),
-    ):
-        done = subprocess.run(
-            ["bash", "-c", line],
-            env=environment, capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        said += done.stdout
+    )
+    said = "".join(map(run, lines))
     assert "each sealed file lies there as an age file" in said
     digests = set(re.findall(r"sha256:([0-9a-f]{64})", said))
     assert len(digests) == 1, "plain, encrypted and encrypted anew"

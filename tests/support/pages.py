@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -25,3 +28,26 @@ def run_blocks(text: str, monkeypatch: pytest.MonkeyPatch) -> int:
     for number, block in enumerate(blocks):
         exec(compile(block, f"block {number}", "exec"), module.__dict__)
     return len(blocks)
+
+
+def churn_shell(folder: Path) -> Callable[[str], str]:
+    """A shell in a folder with the README's `churn.py`, whose commands must succeed.
+
+    It gives the standard output of a line.
+    """
+    code = re.search(
+        r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text("utf-8"), re.DOTALL
+    )
+    assert code is not None
+    (folder / "churn.py").write_text(code[1])
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def run(line: str) -> str:
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True,
+            timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    return run

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.pages import page
+from support.pages import churn_shell, page
 from support.servers import ROOT
 from support.signers import make_certificate, make_key
 
@@ -52,25 +49,16 @@ def test_the_policy_of_the_page_is_one(tmp_path: Path) -> None:
 def test_the_lines_of_the_page_work(
     tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert code is not None
-    (tmp_path / "churn.py").write_text(code[1])
     monkeypatch.chdir(tmp_path)
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    run = churn_shell(tmp_path)
     *first, last = FIRST.strip().splitlines()
-    said = ""
-    for line in (
+    lines = (
         "seatrial export churn.py:pipeline --out bundles",
         *first,
         "seatrial inspect bundles/churn/1.0.0",
         *RECEIPTS.strip().splitlines(),
-    ):
-        done = subprocess.run(
-            ["bash", "-c", line],
-            env=environment, capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        said += done.stdout
+    )
+    said = "".join(map(run, lines))
     assert "signed by release, key " in said
     assert "which was not verified" in said
     assert said.count(".json: signed by release") == 2
