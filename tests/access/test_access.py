@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.keyed import bearer, key_of
@@ -211,6 +212,44 @@ async def test_a_file_that_cannot_be_read_changes_nothing(
     caller = await ask(access, key)
     assert not caller.may(Scope.INFER)
     assert caller.may(Scope.READ)
+
+
+async def test_uses_are_told_to_the_last_also_of_a_key_that_is_revoked(
+    file: Path, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, Any]] = []
+    monkeypatch.setattr(
+        module, "record", lambda event, **said: told.append((event, said.get("requests")))
+    )
+    key = key_of(file, "app", "infer")
+    access.reload()
+    caller = await ask(access, key)
+    for _ in range(3):
+        caller.count()
+    revoke_keys(file, ["app"], datetime.now(UTC))
+    access.reload()
+    access.record_uses()
+    assert [each for each in told if each[0] == "key_used"] == [("key_used", 3)]
+
+
+async def test_a_look_that_fails_is_not_the_last(
+    file: Path, access: Access, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = 0
+    stamps_of = module.stamps_of
+
+    def failing(files: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise RuntimeError
+        return stamps_of(files)
+
+    monkeypatch.setattr(module, "stamps_of", failing)
+    key = key_of(file, "app", "infer")
+    await until_here(lambda: len(access._state.keys) == 2)
+    assert "a look at the keys failed" in caplog.text
+    assert (await ask(access, key)).name == "app"
 
 
 async def test_a_link_that_is_turned_is_followed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,24 @@ async def test_a_token_that_does_not_count_is_refused(
     with pytest.raises(Refusal, match=said) as refused:
         await ask(Access(file), made())
     assert refused.value.code == "E_KEY"
+
+
+async def test_a_token_that_counts_later_is_taken_then(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access, now = Access(file), time.time()
+    early = token(nbf=int(now) + 600, exp=int(now) + 1200)
+    with pytest.raises(Refusal, match="does not count yet"):
+        await ask(access, early)
+    moment = datetime.fromtimestamp(now + 700, UTC)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return moment.astimezone(tz)
+
+    monkeypatch.setattr("jwt.api_jwt.datetime", Later)
+    assert (await ask(access, early)).name == "ann"
 
 
 async def test_a_key_set_that_changes_is_followed(file: Path) -> None:

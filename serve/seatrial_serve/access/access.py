@@ -172,7 +172,8 @@ class Access:
             caller = tokens.caller(value) if tokens is not None else self._holder(state, value)
         except Refusal as refusal:
             with self._lock:
-                if state is self._state:  # else the credential may count by now
+                # a token may count later, and a key once the file has changed
+                if tokens is None and state is self._state:
                     self._wrong[digest] = refusal
                     if len(self._wrong) > MOST_WRONG:
                         self._wrong.popitem(last=False)
@@ -214,12 +215,15 @@ class Access:
         while not self._closing:
             self._look.wait(LOOK_S)
             self._look.clear()
-            if self._wanted or stamps_of(self._state.files) != self._state.stamps:
-                self._wanted = False
-                self.reload()
-            if time.monotonic() - told_s > COUNT_S:
-                told_s = time.monotonic()
-                self.record_uses()
+            try:
+                if self._wanted or stamps_of(self._state.files) != self._state.stamps:
+                    self._wanted = False
+                    self.reload()
+                if time.monotonic() - told_s > COUNT_S:
+                    told_s = time.monotonic()
+                    self.record_uses()
+            except Exception:  # the thread must not end: keys are revoked by it
+                log.exception("a look at the keys failed; this is a bug in seatrial")
 
     def reload(self) -> None:
         """Read the files again. If they cannot be read, what was read before goes on."""
@@ -232,7 +236,6 @@ class Access:
             log.error("keys are as they were: %s", error)
             record("keys_reloaded", result="refused")
             return
-        self.record_uses()
         with self._lock:
             self._state = state
             self._wrong.clear()
@@ -245,6 +248,7 @@ class Access:
             self._verified = {
                 digest: caller for digest, caller in self._verified.items() if not caller.over
             }
+        record_uses_of(before)  # also of those that have ended, to the last request
         valid = sum(not caller.over for _, caller in state.keys.values())
         log.info("keys were read again: %d of %d are valid", valid, len(state.keys))
         record("keys_reloaded", result="ok", keys=len(state.keys), valid=valid)
@@ -273,11 +277,15 @@ class Access:
 
     def record_uses(self) -> None:
         """Tell the audit log how often each key was used since it was last told."""
-        state = self._state
-        for _, caller in (*state.keys.values(), *state.certificates.values()):
-            since = caller.used_since()
-            if since:
-                record("key_used", key=caller.client, name=caller.name, requests=since)
+        record_uses_of(self._state)
+
+
+def record_uses_of(state: State) -> None:
+    """See `Access.record_uses`."""
+    for _, caller in (*state.keys.values(), *state.certificates.values()):
+        since = caller.used_since()
+        if since:
+            record("key_used", key=caller.client, name=caller.name, requests=since)
 
 
 def kept(before: Mapping[str, tuple[G, Caller]], name: str, granted: G) -> tuple[G, Caller]:
