@@ -33,10 +33,9 @@ def plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def opened(value: Any) -> Any:
+def opened(value: Any, is_file: bool) -> Any:
     """A file's bytes, or the value as it is."""
-    is_file = isinstance(value, dict) and value.keys() == {"b64"}
-    return base64.b64decode(value["b64"]) if is_file else value
+    return base64.b64decode(value) if is_file else value
 
 
 def main() -> None:
@@ -44,12 +43,17 @@ def main() -> None:
     folder, task, port = sys.argv[1:]
     torch.set_num_threads(1)
     with quiet():
-        judge = read_hub_model(folder, task=task).reading.judge.value
+        reading = read_hub_model(folder, task=task).reading
+    judge = reading.judge.value
+    files = {name for name, field in reading.inputs.items() if field.annotation is bytes}
     app = FastAPI()
 
     @app.post("/predict")
     def predict(asked: Asked) -> dict[str, Any]:
-        rows = [{name: opened(value) for name, value in row.items()} for row in asked.instances]
+        rows = [
+            {name: opened(value, name in files) for name, value in row.items()}
+            for row in asked.instances
+        ]
         answers = judge(rows)
         return {
             "predictions": [
