@@ -104,6 +104,32 @@ def test_flips_and_moves_are_named_and_notes_are_written(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--most-flips", "1", "--most-move", "4.5"], ""),
+        (["--most-flips", "25%"], ""),
+        (["--most-flips", "0"], "got 1 of 4 rows with another label, want at most 0"),
+        (["--most-flips", "24.9%"], "got 1 of 4 rows with another label, want at most 0.249"),
+        (["--most-move", "4.4"], "got 4.5 at row 3, output 'kind', want at most 4.4"),
+    ],
+)
+def test_answers_that_move_further_than_allowed_fail(
+    tmp_path: Path, flags: list[str], said: str
+) -> None:
+    found = diff(put(tmp_path, "1.0.0", 1.0), put(tmp_path, "1.1.0", 1.5), *flags)
+    assert found.exit_code == (1 if said else 0), found.output
+    assert said in found.stderr
+    assert bool(found.stderr) is bool(said)
+
+
+@pytest.mark.parametrize("share", ["few", "-1", "101%", "1%%"])
+def test_a_share_that_is_none_is_refused(share: str) -> None:
+    found = diff("a", "b", f"--most-flips={share}")
+    assert found.exit_code == 2
+    assert "want a number of rows such as 3, or a share: 2%" in found.output
+
+
 @pytest.mark.parametrize(("version", "code"), [("1.1.0", 1), ("2.0.0", 0)])
 def test_a_breaking_change_fails_unless_the_major_version_rises(
     tmp_path: Path, version: str, code: int

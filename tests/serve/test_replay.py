@@ -288,6 +288,22 @@ def test_the_command_says_what_is_answered_and_whether_it_recurs(
     assert said["runs"][0]["predictions"][0]["twice"] == 26.0
 
 
+def test_several_files_are_run_and_one_that_cannot_be_keeps_no_other(
+    file: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = file.with_name("broken.json")
+    broken.write_text("{}")
+    fake_runtimes(monkeypatch, answer)
+    words = ["--bundle", str(bundle.path), "--json"]
+    both = CliRunner().invoke(cli, ["replay", str(file), str(file), *words])
+    assert both.exit_code == 0
+    assert [json.loads(line)["recurs"] for line in both.stdout.splitlines()] == [False, False]
+    mixed = CliRunner().invoke(cli, ["replay", str(broken), str(file), *words])
+    assert mixed.exit_code == 1
+    assert len(mixed.stdout.splitlines()) == 1
+    assert mixed.stderr.startswith(f"{broken}: ")
+
+
 def test_another_bundle_and_another_file_are_refused(
     file: Path, tmp_path: Path, bundle: Bundle
 ) -> None:

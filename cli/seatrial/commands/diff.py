@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +17,27 @@ from rich.table import Table
 from seatrial.comparing import diff
 from seatrial.identity_option import identity_option
 
+SHARE = re.compile(r"(\d+(?:\.\d+)?)(%?)")
+
 if TYPE_CHECKING:
     from seatrial_parity.versions import Versions
+
+
+class Share(click.ParamType["tuple[float, bool]"]):
+    """A number of rows, or a share of them: 3, or 2%."""
+
+    name = "NUMBER|PERCENT%"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, bool]:
+        """The number, or the share from 0 to 1; and which of both it is."""
+        if isinstance(value, tuple):
+            return value
+        match = SHARE.fullmatch(value)
+        if match is None or (match[2] and float(match[1]) > 100):
+            self.fail(f"got {value!r}, want a number of rows such as 3, or a share: 2%", param, ctx)
+        return (float(match[1]) / 100, True) if match[2] else (float(match[1]), False)
 
 
 @click.command("diff")
@@ -28,14 +49,33 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write release notes in Markdown.",
 )
+@click.option(
+    "--most-flips",
+    type=Share(),
+    help="Exit with 1 if more rows than this have another label: a number, or a share such as 2%.",
+)
+@click.option(
+    "--most-move",
+    type=click.FloatRange(min=0),
+    metavar="NUMBER",
+    help="Exit with 1 if a number of an answer moves by more than this.",
+)
 @identity_option
-def command(old: str, new: str, as_json: bool, notes: Path | None) -> None:
+def command(
+    old: str,
+    new: str,
+    as_json: bool,
+    notes: Path | None,
+    most_flips: tuple[float, bool] | None,
+    most_move: float | None,
+) -> None:
     """Compare two bundles of a model: contracts, answers to both golden sets, size and speed.
 
     Each is a bundle's folder, or an address in a store: oci://HOST/NAME:TAG, s3:// or the like.
 
     A difference is breaking where a client that was right before may be refused, or read something
-    else. Exits with 1 where one is and the major version does not rise.
+    else. Exits with 1 where one is and the major version does not rise, and, for CI, where answers
+    move by more than --most-flips or --most-move allow.
     """
     found = diff(old, new)
     if notes is not None:
@@ -44,8 +84,28 @@ def command(old: str, new: str, as_json: bool, notes: Path | None) -> None:
         click.echo(json.dumps(facts(found), indent=1))
     else:
         show(Console(), found)
-    if not found.may_replace:
+    faults = list(beyond(found, most_flips, most_move))
+    for fault in faults:
+        click.echo(fault, err=True)
+    if faults or not found.may_replace:
         raise click.exceptions.Exit(1)
+
+
+def beyond(
+    found: Versions, most_flips: tuple[float, bool] | None, most_move: float | None
+) -> Iterator[str]:
+    """What moved by more than was allowed."""
+    moved = found.moved
+    if most_flips is not None:
+        rows, (most, is_share) = len({flip.row for flip in moved.flips}), most_flips
+        if rows > (most * moved.compared if is_share else most):
+            wanted = f"{most:.4g} of them" if is_share else f"{most:g}"
+            yield (
+                f"--most-flips: got {rows} of {moved.compared} rows with another label, "
+                f"want at most {wanted}"
+            )
+    if most_move is not None and moved.largest > most_move:
+        yield f"--most-move: got {moved.largest:.4g} at {moved.place}, want at most {most_move:g}"
 
 
 def facts(found: Versions) -> dict[str, Any]:
