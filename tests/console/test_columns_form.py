@@ -107,4 +107,4 @@ def test_columns_are_found_by_name_sent_and_refused_at_their_place(
     assert ran.returncode == 0, ran.stderr
     assert "61." in ran.stdout
     page.get_by_text("each of them").click()
-    assert page.get_by_role("row").filter(has_text="sensor_59").first.is_visible()
+    page.get_by_role("row").filter(has_text="sensor_59").first.wait_for()

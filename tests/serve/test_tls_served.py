@@ -24,7 +24,7 @@ import tritonclient.http as over_http
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.conformance import rows, seal
 from support.real_prometheus import INSTALLED, WHY, RealPrometheus
-from support.servers import Server, fetch
+from support.servers import OURS, Server, fetch
 from support.tls import Authority
 
 from seatrial_serve.api.grpc_call import peer_names_of
@@ -294,7 +294,7 @@ def test_a_bad_file_at_start_is_an_error_of_the_command_line(tmp_path: Path) -> 
     seal(tmp_path / "bundles")
     pair = Authority(tmp_path).issue()
     pair.key.write_bytes(b"")
-    command = ["seatrial", "serve", str(tmp_path / "bundles"), "--http-port", "0", *pair.flags]
+    command = [*OURS, str(tmp_path / "bundles"), "--http-port", "0", *pair.flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "got no private key in PEM" in done.stderr

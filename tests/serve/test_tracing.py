@@ -140,5 +140,5 @@ def test_opentelemetrys_own_variables_switch_them_on(monkeypatch: pytest.MonkeyP
 
 def test_without_the_extra_the_message_is_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(MissingExtra, match=r"seatrial\[otel\]"):
+    with pytest.raises(MissingExtra, match=r"pip install .\.\[otel\]"):
         start_tracing("http://127.0.0.1:4318")
