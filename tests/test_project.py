@@ -111,8 +111,8 @@ def test_the_dockerfile_is_clean() -> None:
 @pytest.mark.parametrize(
     ("target", "extras"),
     [
-        ("cpu", ("edge", "serve", "oci", "age", "text", "image", "audio")),
-        ("gpu", ("edge", "gpu", "oci", "age", "text", "image", "audio")),
+        ("cpu", ("edge", "serve", "oci", "oidc", "age", "text", "image", "audio")),
+        ("gpu", ("edge", "gpu", "oci", "oidc", "age", "text", "image", "audio")),
         ("build", ()),
     ],
 )

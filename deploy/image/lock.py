@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ("oci", "age", "text", "image", "audio")
+SHARED = ("oci", "oidc", "age", "text", "image", "audio")
 EXTRAS = {"cpu": ("serve", *SHARED), "gpu": ("gpu", *SHARED)}
 OLDEST_PYTHON = "3.11"
 
