@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -225,3 +227,44 @@ def test_rows_that_change_the_digest_are_two_versions(tmp_path: Path) -> None:
     push(toy_bundle(tmp_path / "a"), "rows")
     golden = toy_golden([{"x": 1.5, "word": "a"}] * 3)
     assert push(toy_bundle(tmp_path / "b", golden=golden), "rows").endswith("/2")
+
+
+@pytest.mark.parametrize(
+    ("came", "wanted"),
+    [
+        (None, ["seatrial[serve]==1.2.3"]),
+        ({"url": "file:///clone", "dir_info": {"editable": True}}, []),
+        ({"url": "file:///dist/seatrial.whl", "archive_info": {}}, []),
+        ({"url": "file:///clone", "vcs_info": {"vcs": "git", "commit_id": "abc"}}, []),
+        (
+            {"url": "https://host/o/r.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            ["seatrial[serve] @ git+https://host/o/r.git@abc"],
+        ),
+    ],
+)
+def test_a_requirement_names_where_this_package_came_from_or_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    came: dict[str, Any] | None,
+    wanted: list[str],
+) -> None:
+    from packaging.requirements import Requirement
+
+    import seatrial_serve.mlflow.push as module
+
+    text = None if came is None else json.dumps(came)
+    package = SimpleNamespace(version="1.2.3", read_text=lambda _name: text)
+    monkeypatch.setattr(module, "distribution", lambda _name: package)
+    found = module.own_requirement(toy_bundle(tmp_path))
+    assert found == wanted
+    assert all(Requirement(each).name == "seatrial" for each in found)
+
+
+def test_what_mlflow_installs_from_an_index_is_not_this_package(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    push(toy_bundle(tmp_path), "needs")
+    source = MlflowClient().get_model_version_download_uri("needs", "1")
+    lines = (Path(source.removeprefix("file://")) / "requirements.txt").read_text().split("\n")
+    assert any(line.startswith("mlflow==") for line in lines)
+    assert not [line for line in lines if line.startswith("seatrial")]

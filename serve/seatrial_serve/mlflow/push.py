@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +95,7 @@ def log_bundle(bundle: Bundle, name: str, tell: Callable[[str], None]) -> tuple[
             signature=signature_of(bundle.contract),
             input_example=example_of(bundle),
             metadata={"seatrial": {"inputs": wanted(bundle.contract)}},
-            pip_requirements=[requirement(bundle), f"mlflow=={mlflow.__version__}"],
+            pip_requirements=[*own_requirement(bundle), f"mlflow=={mlflow.__version__}"],
             params=params_of(bundle),
             tags=tags,
         )
@@ -159,8 +160,20 @@ def params_of(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def requirement(bundle: Bundle) -> str:
-    """The pip requirement of whoever loads the bundle."""
+def own_requirement(bundle: Bundle) -> list[str]:
+    """The pip requirement of whoever loads the bundle: this package, from where it came here.
+
+    Empty where it came from a folder or a wheel of this machine: no line finds it elsewhere, and
+    by its name alone an index could give the package of somebody else.
+    """
     kinds = {field.kind.name for field in bundle.contract.inputs}
-    needed = {EXTRAS[kind] for kind in kinds & EXTRAS.keys()}
-    return f"seatrial[{','.join(['serve', *sorted(needed)])}]=={version('seatrial')}"
+    extras = ",".join(["serve", *sorted({EXTRAS[kind] for kind in kinds & EXTRAS.keys()})])
+    package = distribution("seatrial")
+    came = package.read_text("direct_url.json")
+    if came is None:
+        return [f"seatrial[{extras}]=={package.version}"]
+    direct = json.loads(came)
+    if "vcs_info" not in direct or direct["url"].startswith("file:"):
+        return []
+    vcs = direct["vcs_info"]
+    return [f"seatrial[{extras}] @ {vcs['vcs']}+{direct['url']}@{vcs['commit_id']}"]
