@@ -9,35 +9,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seatrial.row_argument import read_rows
-from seatrial.sealing import gate_progress, refuse_options, show_sealed
+from seatrial.sealing import Sealing, gate_progress, refuse_options, show_sealed
 from seatrial_contracts.errors import DeclarationError, MissingExtra
 
 if TYPE_CHECKING:
-    from seatrial_contracts.promise import Promise
     from seatrial_export.hub.from_pretrained import HubModel
 
 PREFIX = "hf:"
-OWN = ("task", "rows", "write", "name", "version")
+OWN = ("task", "rows", "write", "name")
 """Options of the command that a folder takes."""
 
 
 def adopt_folder(
     model: str,
     asked: Mapping[str, Any],
-    *,
-    out: Path,
-    since: Path | None,
-    allow_breaking: bool,
-    fastest: Promise | None,
-    as_json: bool,
+    sealing: Sealing,
 ) -> None:
     """Seal the folder that `model` names, or write its pipeline file.
 
-    `asked` are the command's other options, `fastest` is the budget of the default variant. Raises
-    `DeclarationError`, `GateError`, `BundleError` and `MissingExtra`.
+    `asked` are the command's other options. Raises `DeclarationError`, `GateError`, `BundleError`
+    and `MissingExtra`.
     """
     check_options(asked)
-    if fastest is not None and asked["write"] is not None:
+    if sealing.budget is not None and asked["write"] is not None:
         mend = "give --fastest to seatrial export of the pipeline file"
         raise DeclarationError("--fastest", "--write, which seals nothing", "one of them", mend)
     try:
@@ -46,29 +40,20 @@ def adopt_folder(
         from seatrial_export.hub.from_pretrained import read_hub_model
     except ImportError as error:
         raise MissingExtra("seatrial adopt hf:FOLDER", "hub") from error
-    from seatrial_contracts.bundle import open_bundle
-
     with quiet(), gate_progress(f"reading {model}") as progress:
         found = read_hub_model(
             model.removeprefix(PREFIX),
             task=asked["task"],
             rows=() if asked["rows"] is None else read_rows(asked["rows"]),
             name=asked["name"],
-            version=asked["version"],
+            version=sealing.declared_version,
         )
         if asked["write"] is None:
-            bundle = export_pipeline(
-                found.pipeline(),
-                out,
-                progress,
-                since=None if since is None else open_bundle(since),
-                allow_breaking=allow_breaking,
-                fastest=fastest,
-            )
-    show = (lambda line: click.echo(line, err=True)) if as_json else click.echo
+            bundle = export_pipeline(found.pipeline(), sealing.out, progress, **sealing.arguments())
+    show = (lambda line: click.echo(line, err=True)) if sealing.as_json else click.echo
     show_read(found, show)
     if asked["write"] is None:
-        show_sealed(bundle, out, as_json=as_json)
+        show_sealed(bundle, sealing.out, as_json=sealing.as_json)
     else:
         write(found, asked["write"])
 

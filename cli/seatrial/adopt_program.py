@@ -9,15 +9,14 @@ from typing import Any
 import click
 
 from seatrial.row_argument import read_rows
-from seatrial.sealing import gate_progress, refuse_options, show_sealed
+from seatrial.sealing import Sealing, gate_progress, refuse_options, show_sealed
 from seatrial_contracts.errors import MissingExtra
-from seatrial_contracts.promise import Promise
 
 TORCH_SUFFIXES = frozenset(
     {".pt2", ".pt", ".pth", ".ts", ".jit", ".torchscript", ".ckpt", ".bin", ".safetensors"}
 )
 """Of files that torch saves, and of weights; what is in one shows when it is opened."""
-OWN = ("contract", "answers", "golden", "training", "rows_alone", "name", "version", "write")
+OWN = ("contract", "answers", "golden", "training", "rows_alone", "name", "write")
 """Options of the command that a program takes."""
 
 
@@ -25,17 +24,11 @@ def adopt_program(
     model: Path,
     asked: Mapping[str, Any],
     name: str,
-    *,
-    out: Path,
-    since: Path | None,
-    allow_breaking: bool,
-    fastest: Promise | None,
-    as_json: bool,
+    sealing: Sealing,
 ) -> None:
     """Seal the program in a file. torch itself, running the program, is the reference.
 
-    `asked` are the command's other options, `name` is the bundle's, and `fastest` what variants
-    promise. Raises `DeclarationError`,
+    `asked` are the command's other options, and `name` is the bundle's. Raises `DeclarationError`,
     `GateError`, `BundleError` and `MissingExtra`.
     """
     check_options(asked)
@@ -45,7 +38,6 @@ def adopt_program(
         from seatrial_export.programs.read import read_program
     except ImportError as error:
         raise MissingExtra(f"seatrial adopt {model.name}", "export") from error
-    from seatrial_contracts.bundle import open_bundle
     from seatrial_export.adopt.contract_file import read_contract
     from seatrial_export.user_file import UserFiles
 
@@ -54,7 +46,7 @@ def adopt_program(
         training = asked["training"]
         pipeline = Pipeline(
             name=name,
-            version=asked["version"],
+            version=sealing.declared_version,
             inputs=inputs,
             outputs=outputs,
             model=read_program(model),
@@ -62,15 +54,8 @@ def adopt_program(
             reference=() if training is None else read_rows(training),
             batchable=not asked["rows_alone"],
         )
-        bundle = export_pipeline(
-            pipeline,
-            out,
-            progress,
-            since=None if since is None else open_bundle(since),
-            allow_breaking=allow_breaking,
-            fastest=fastest,
-        )
-    show_sealed(bundle, out, as_json=as_json)
+        bundle = export_pipeline(pipeline, sealing.out, progress, **sealing.arguments())
+    show_sealed(bundle, sealing.out, as_json=sealing.as_json)
 
 
 def check_options(asked: Mapping[str, Any]) -> None:

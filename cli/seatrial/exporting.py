@@ -25,6 +25,8 @@ def export(
     since: sealed.Bundle | str | Path | None = None,
     allow_breaking: bool = False,
     fastest: Promise | str | None = None,
+    version: str | None = None,
+    force: bool = False,
 ) -> Bundle:
     """Take a pipeline through the export gate and seal it as `out`/name/version.
 
@@ -34,7 +36,9 @@ def export(
     ONNX: "torchscript". `since` is the version before, a bundle or its path: what changed is sealed
     as release notes, and breaking changes need a higher major version unless `allow_breaking`.
     `fastest` is what variants have to keep, such as "cosine>=0.995": the fastest of them becomes
-    the default. `progress` is called with the name of each step.
+    the default. `version` takes the place of the declared one; "next" is the patch after the
+    highest in `out`. A version that is there is refused before the gate runs, unless `force`, which
+    replaces it where it differs. `progress` is called with the name of each step.
 
     Its receipts (`bundle.receipts()`) say what was proven and what the gate warns of. Raises
     `GateError` that names step, cause and mend, `DeclarationError`, `Refusal` for a row that the
@@ -57,5 +61,7 @@ def export(
             since=None if since is None else bundle_at(since),
             allow_breaking=allow_breaking,
             fastest=promised(fastest) if isinstance(fastest, str) else fastest,
+            version=version,
+            force=force,
         )
     )

@@ -43,6 +43,7 @@ def quantize(
     budget: Promise | str | None = None,
     promise: Promise | str | None = None,
     version: str | None = None,
+    force: bool = False,
     out: str | Path | None = None,
     rows: Any = None,
     pipeline: Pipeline | str | None = None,
@@ -54,7 +55,9 @@ def quantize(
     `variants` are names with options: "fp16", "int8:calibration=percentile"; by default int8 where
     the graph has convolutions, else int8_per_token. With a `budget`, such as "cosine>=0.99", as few
     nodes stay in fp32 as hold it. `promise` is what the variants promise in place of their own.
-    `version` is the next patch, and `out` the folder where the bundle lies, unless named. Ranges
+    `version` is the next patch ("next": the one after the highest in `out`), and `out` the folder
+    where the bundle lies, unless named. A version that is there is refused before anything is made,
+    unless `force`, which replaces it where it differs. Ranges
     are measured on `rows` (raw rows or a data frame), on the reference rows of a `pipeline`, or on
     the golden rows. `seed` chooses the rows that candidates are measured on, where there are many.
 
@@ -62,6 +65,7 @@ def quantize(
     its promise, and `BundleError`; then nothing is written.
     """
     from seatrial_export.graphs.scratch import Scratch
+    from seatrial_export.place import next_patch, settled_version
     from seatrial_export.quantize.quantize_bundle import quantize_bundle
     from seatrial_export.quantize.subject import Subject
     from seatrial_export.variants import parse_recipes
@@ -75,6 +79,7 @@ def quantize(
     opened = bundle_at(bundle)
     opened.refuse_encrypted(MADE)
     home = Path(out) if out is not None else opened.path.resolve().parent.parent
+    version = settled_version(home, opened.name, version, next_patch(opened.version), force=force)
     raw = _calibration(opened, rows, pipeline)
     subject = Subject(opened, raw, Scratch(home))
     names = variants or ("int8" if subject.original.has("Conv") else "int8_per_token",)
@@ -90,7 +95,13 @@ def quantize(
     if not recipes:
         return Quantized(None, tuple(searches))
     made = quantize_bundle(
-        subject, recipes, home, version, lambda step: tell(step, 0, None), searches
+        subject,
+        recipes,
+        home,
+        version,
+        lambda step: tell(step, 0, None),
+        searches,
+        replace=force,
     )
     return Quantized(as_bundle(made), tuple(searches))
 

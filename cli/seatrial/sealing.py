@@ -10,17 +10,24 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from seatrial.budget import EXAMPLES
-from seatrial_contracts.bundle import Bundle
+from seatrial.budget import EXAMPLES, promised
+from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.errors import DeclarationError
 
+if TYPE_CHECKING:
+    from seatrial_contracts.promise import Promise
+
+FIRST_VERSION = "1.0.0"
+FORCE = "Replace a version that is there, where the new one differs."
 OPTIONS = (
     click.option(
         "--out",
@@ -36,6 +43,13 @@ OPTIONS = (
         help="The version before: what changed since is sealed as RELEASE_NOTES.md, "
         "and breaking changes need a higher major version.",
     ),
+    click.option(
+        "--version",
+        metavar="X.Y.Z|next",
+        help="The bundle's version; next: the patch after the highest in --out.  "
+        f"[default: the declared one, {FIRST_VERSION} where nothing declares it]",
+    ),
+    click.option("--force", is_flag=True, help=FORCE),
     click.option(
         "--allow-breaking",
         is_flag=True,
@@ -57,14 +71,55 @@ OPTIONS = (
 )
 COUNTED = re.compile(r", \d+ of \d+$")
 """How far a step has come, behind its name."""
-Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def sealing_options(command: Command) -> Command:
-    """The options of every command that seals."""
+@dataclass(frozen=True, kw_only=True)
+class Sealing:
+    """What the options of a command that seals say, as text."""
+
+    out: Path
+    since: Path | None
+    allow_breaking: bool
+    version: str | None
+    force: bool
+    fastest: str | None
+    as_json: bool
+
+    @cached_property
+    def budget(self) -> Promise | None:
+        """What the fastest variant has to keep. Raises `DeclarationError`."""
+        return None if self.fastest is None else promised(self.fastest)
+
+    @property
+    def declared_version(self) -> str:
+        """What a model that declares no version gets."""
+        return FIRST_VERSION if self.version in (None, "next") else self.version
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of `adopt_model` and `export_pipeline`.
+
+        Raises `DeclarationError` and `BundleError`.
+        """
+        return {
+            "since": None if self.since is None else open_bundle(self.since),
+            "allow_breaking": self.allow_breaking,
+            "fastest": self.budget,
+            "version": self.version,
+            "force": self.force,
+        }
+
+
+def sealing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every command that seals, which gets them as one value: `sealing`."""
+
+    @wraps(command)
+    def with_sealing(**given: Any) -> None:
+        sealing = Sealing(**{field.name: given.pop(field.name) for field in fields(Sealing)})
+        command(**given, sealing=sealing)
+
     for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+        with_sealing = option(with_sealing)
+    return with_sealing
 
 
 def refuse_options(asked: Mapping[str, Any], own: Sequence[str], got: str, mend: str) -> None:

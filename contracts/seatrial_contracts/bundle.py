@@ -342,6 +342,8 @@ def write_bundle(
     files: Mapping[str, bytes],
     data: Mapping[str, Path] | None = None,
     moved: Mapping[str, Path] | None = None,
+    *,
+    replace: bool = False,
 ) -> Bundle:
     """Seal files as `folder`/name/version, and fill in `manifest.files`.
 
@@ -351,7 +353,7 @@ def write_bundle(
     The bytes depend on the arguments alone. Writing is atomic: a temporary folder beside the
     target, every file and folder synced, one rename. A crash leaves the old bundle or none. A
     bundle of the same digest is left as it is. Another bundle of the same version raises
-    `BundleError`, since a sealed bundle never changes.
+    `BundleError`, since a sealed bundle never changes, unless `replace` says that it goes.
     """
     sealed = {name: sealed_bytes(name, held) for name, held in sorted(files.items())}
     copied, moved = dict(data or {}), dict(moved or {})
@@ -366,10 +368,16 @@ def write_bundle(
     bundle.check()
     _ = bundle.held_out
     if target.exists() or target.is_symlink():
-        _same_or_raise(target, bundle)
-        return bundle
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{manifest.version}.", dir=target.parent))
+        there = _digest_at(target)
+        if there == bundle.digest:
+            return bundle
+        if not replace:
+            raise _other_there(bundle, there)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{manifest.version}.", dir=target.parent))
+    except OSError as error:
+        raise _not_written(manifest, error) from error
     try:
         for name, held in {**files, MANIFEST: manifest.to_json()}.items():
             write_synced(temporary / name, held)
@@ -380,7 +388,7 @@ def write_bundle(
         for directory in (*(path for path in temporary.rglob("*") if path.is_dir()), temporary):
             sync_folder(directory)
         temporary.chmod(0o755)
-        temporary.rename(target)
+        _rename_over(temporary, target)
         sync_folder(target.parent)
     except OSError as error:
         raise _not_written(manifest, error) from error
@@ -398,18 +406,38 @@ def _not_written(manifest: Manifest, error: OSError) -> BundleError:
     )
 
 
-def _same_or_raise(target: Path, bundle: Bundle) -> None:
+def _rename_over(temporary: Path, target: Path) -> None:
+    """Rename to `target`; what is there is removed once the new folder has its name."""
+    if not target.exists() and not target.is_symlink():
+        temporary.rename(target)
+        return
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    old = folder / target.name
     try:
-        there = open_bundle(target).digest
+        target.rename(old)
+        temporary.rename(target)
+    except OSError:
+        if old.exists() or old.is_symlink():
+            old.rename(target)
+        folder.rmdir()
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _digest_at(target: Path) -> str:
+    try:
+        return open_bundle(target).digest
     except BundleError:
-        there = "a damaged bundle"
-    if there != bundle.digest:
-        raise BundleError(
-            "E_BUNDLE_EXISTS",
-            f"bundle {bundle.name} {bundle.version}",
-            f"{there[:16]} there already, now {bundle.digest[:16]}",
-            mend="a sealed bundle never changes: raise the version, or remove the old folder",
-        )
+        return "a damaged bundle"
+
+
+def _other_there(bundle: Bundle, there: str) -> BundleError:
+    return BundleError(
+        "E_BUNDLE_EXISTS",
+        f"bundle {bundle.name} {bundle.version}",
+        f"{there[:16]} there already, now {bundle.digest[:16]}",
+        mend="a sealed bundle never changes: raise the version, or remove the old folder",
+    )
 
 
 def write_synced(path: Path, data: bytes) -> None:

@@ -20,6 +20,7 @@ from seatrial_export.gate.run_steps import Progress, silent
 from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.graphs.scratch import Scratch
 from seatrial_export.pipeline import Pipeline
+from seatrial_export.place import placed
 from seatrial_export.seal import seal
 from seatrial_export.tool_versions import tool_versions
 
@@ -27,7 +28,7 @@ from seatrial_export.tool_versions import tool_versions
 def export_pipeline(
     pipeline: Pipeline, out: Path, progress: Progress = silent, target: str | None = None, *,
     formats_wanted: Sequence[str] = (), since: Bundle | None = None, allow_breaking: bool = False,
-    fastest: Promise | None = None,
+    fastest: Promise | None = None, version: str | None = None, force: bool = False,
 ) -> Bundle:  # fmt: skip
     """Take a pipeline through the export gate and seal it, with a receipt beside it.
 
@@ -37,9 +38,12 @@ def export_pipeline(
     further variant that answers as the model does, or nothing is sealed. `since` is the version
     before: the notes of what changed are sealed too, and a breaking change under the same major
     version is refused, unless `allow_breaking`. With `fastest`, variants are made and timed, and
-    the fastest that keeps that promise becomes the default. Raises `GateError`, `DeclarationError`
-    and `BundleError`.
+    the fastest that keeps that promise becomes the default. `version` takes the place of the
+    declared one; "next" is the patch after the highest in `out`. A version that is there is refused
+    before the gate runs, unless `force`, which replaces it where it differs. Raises `GateError`,
+    `DeclarationError` and `BundleError`.
     """
+    pipeline = placed(pipeline, Path(out), version, force=force)
     check_declared(
         pipeline, since, allow_breaking=allow_breaking, formats=formats_wanted, fastest=fastest
     )
@@ -50,7 +54,7 @@ def export_pipeline(
         made = make_formats(candidate, formats_wanted, progress)
         return seal(
             candidate, out, tool_versions(), progress, source, made=made, since=since,
-            fastest=fastest,
+            fastest=fastest, replace=force,
         )  # fmt: skip
 
 

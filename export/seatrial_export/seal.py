@@ -43,12 +43,13 @@ def seal(
     made: Sequence[Made] = (),
     since: Bundle | None = None,
     fastest: Promise | None = None,
+    replace: bool = False,
 ) -> Bundle:
     """Write what passed the gate as `out`/name/version, with a receipt beside it.
 
     `packages` are the versions that made it. The variants declared, or the `fastest` that keeps
-    this promise, are made and proven first. The fastest one is the default variant. Raises what
-    `make_variants` and `write_bundle` raise.
+    this promise, are made and proven first. The fastest one is the default variant. `replace`
+    is that of `write_bundle`. Raises what `make_variants` and `write_bundle` raise.
     """
     progress("sealing")
     declared = candidate.declared
@@ -88,7 +89,7 @@ def seal(
         data_name(each.variant.graph): each.data for each in quantised if each.data is not None
     }
     manifest = manifest.model_copy(update={"variants": variants})
-    bundle = write_bundle(Path(out), manifest, files, moved=data)
+    bundle = write_bundle(Path(out), manifest, files, moved=data, replace=replace)
     Receipt(
         schema=1,
         digest=bundle.digest,

@@ -351,6 +351,31 @@ def test_a_sealed_bundle_never_changes(tmp_path: Path) -> None:
     assert open_bundle(first.path).digest == first.digest
 
 
+def test_a_bundle_is_replaced_when_that_is_asked_for_or_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = toy_bundle(tmp_path)
+    other = toy_files(limits=st.Limits(max_rows=7))
+    original = Path.rename
+
+    def fails(path: Path, target: Path) -> Path:
+        if Path(target) == first.path and path.parent == first.path.parent:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return original(path, target)
+
+    with (
+        monkeypatch.context() as failing,
+        pytest.raises(st.BundleError, match="Input/output error"),
+    ):
+        failing.setattr(Path, "rename", fails)
+        write_bundle(tmp_path, toy_manifest(), other, replace=True)
+    assert open_bundle(first.path).digest == first.digest
+    assert list(first.path.parent.iterdir()) == [first.path]
+    second = write_bundle(tmp_path, toy_manifest(), other, replace=True)
+    assert open_bundle(first.path).digest == second.digest != first.digest
+    assert list(first.path.parent.iterdir()) == [first.path]
+
+
 def test_a_full_disk_at_any_write_leaves_no_bundle_and_no_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

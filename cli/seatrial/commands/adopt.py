@@ -14,13 +14,11 @@ from seatrial.adopt_mlflow import PREFIX as MLFLOW
 from seatrial.adopt_mlflow import out_of_mlflow
 from seatrial.adopt_package import PACKAGE_SUFFIX, in_package
 from seatrial.adopt_program import TORCH_SUFFIXES, adopt_program
-from seatrial.budget import promised
 from seatrial.row_argument import read_rows
-from seatrial.sealing import gate_progress, sealing_options, show_sealed
+from seatrial.sealing import Sealing, gate_progress, sealing_options, show_sealed
 from seatrial_contracts.errors import DeclarationError, MissingExtra
 
 if TYPE_CHECKING:
-    from seatrial_contracts.promise import Promise
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.user_file import UserFiles
 
@@ -103,15 +101,10 @@ if TYPE_CHECKING:
     "table: where the drafted contract goes.  [default of a table: rows.py]",
 )
 @click.option("--name", help="The bundle's name.  [default: the model's file or name]")
-@click.option("--version", default="1.0.0", show_default=True, help="The bundle's version.")
 @sealing_options
 def command(
     model: str,
-    out: Path,
-    since: Path | None,
-    allow_breaking: bool,
-    fastest: str | None,
-    as_json: bool,
+    sealing: Sealing,
     **asked: Any,
 ) -> None:
     """Give a model that others made a contract, prove what it answers, and seal it as a bundle.
@@ -140,44 +133,27 @@ def command(
       seatrial adopt train.py:pipeline --contract rows.py:Rows --golden rows.jsonl
       seatrial adopt model.ubj --frame train.csv
     """  # noqa: D301  (click's mark)
-    budget = None if fastest is None else promised(fastest)
     if model.startswith(PREFIX):
-        adopt_folder(
-            model, asked, out=out, since=since, allow_breaking=allow_breaking, fastest=budget,
-            as_json=as_json,
-        )  # fmt: skip
+        adopt_folder(model, asked, sealing)
         return
     check_asked(asked)
     is_mlflows = model.startswith(MLFLOW)
     with out_of_mlflow(model, asked) if is_mlflows else nullcontext(model) as file:
-        adopt_file(
-            file, asked, out=out, since=since, allow_breaking=allow_breaking, fastest=budget,
-            as_json=as_json,
-        )  # fmt: skip
+        adopt_file(file, asked, sealing)
 
 
 def adopt_file(
     model: str,
     asked: dict[str, Any],
-    *,
-    out: Path,
-    since: Path | None,
-    allow_breaking: bool,
-    fastest: Promise | None,
-    as_json: bool,
+    sealing: Sealing,
 ) -> None:
     """Seal the model in a file, or what FILE.py:NAME names. `asked` are the other options."""
     check_file(Path(model))
     if Path(model).suffix in TORCH_SUFFIXES:
-        adopt_program(
-            Path(model), asked, asked["name"] or name_of(model), out=out, since=since,
-            allow_breaking=allow_breaking, fastest=fastest, as_json=as_json,
-        )  # fmt: skip
+        adopt_program(Path(model), asked, asked["name"] or name_of(model), sealing)
         return
-    from seatrial_contracts.bundle import open_bundle
-
     if Path(model).suffix == PACKAGE_SUFFIX:
-        found = in_package(Path(model), out)
+        found = in_package(Path(model), sealing.out)
         if found is None:
             return
         model, asked["name"] = str(found.graph), asked["name"] or name_of(f"{found.name}.onnx")
@@ -186,17 +162,11 @@ def adopt_file(
     except ImportError as error:
         raise MissingExtra("seatrial adopt", "adopt") from error
     with gate_progress(f"reading {model}") as progress:
-        adoption, contract = adoption_of(model, **asked)
+        adoption, contract = adoption_of(model, version=sealing.declared_version, **asked)
         bundle = adopt_model(
-            adoption,
-            out,
-            progress,
-            source=contract,
-            since=None if since is None else open_bundle(since),
-            allow_breaking=allow_breaking,
-            fastest=fastest,
+            adoption, sealing.out, progress, source=contract, **sealing.arguments()
         )
-    show_sealed(bundle, out, as_json=as_json)
+    show_sealed(bundle, sealing.out, as_json=sealing.as_json)
 
 
 def check_asked(asked: dict[str, Any]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from seatrial.exporting import export
-from seatrial.sealing import gate_progress, sealing_options, show_sealed
+from seatrial.sealing import Sealing, gate_progress, sealing_options, show_sealed
 
 
 @click.command("export")
@@ -20,15 +18,7 @@ from seatrial.sealing import gate_progress, sealing_options, show_sealed
     help="Seal the model in this format too, beside ONNX: torchscript (again for more).",
 )
 @sealing_options
-def command(
-    target: str,
-    out: Path,
-    formats_wanted: tuple[str, ...],
-    since: Path | None,
-    allow_breaking: bool,
-    fastest: str | None,
-    as_json: bool,
-) -> None:
+def command(target: str, formats_wanted: tuple[str, ...], sealing: Sealing) -> None:
     """Run the export gate on a pipeline and seal it as a bundle.
 
     FILE.py:NAME names an st.Pipeline in a file of yours, or a function without arguments that
@@ -38,11 +28,13 @@ def command(
     with gate_progress(f"loading {target}") as progress:
         bundle = export(
             target,
-            out,
+            sealing.out,
             progress,
             formats=formats_wanted,
-            since=since,
-            allow_breaking=allow_breaking,
-            fastest=fastest,
+            since=sealing.since,
+            allow_breaking=sealing.allow_breaking,
+            fastest=sealing.budget,
+            version=sealing.version,
+            force=sealing.force,
         )
-    show_sealed(bundle, out, as_json=as_json)
+    show_sealed(bundle, sealing.out, as_json=sealing.as_json)

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from seatrial.budget import EXAMPLES
 from seatrial.quantizing import quantize
+from seatrial.sealing import FORCE
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.rows_file import read_rows
 
@@ -53,7 +54,12 @@ SHOWN_NODES = 8
     help="What the variants promise, in place of their own defaults: cosine>=0.99, "
     "agreement>=0.98; with --budget, that is it.",
 )
-@click.option("--version", help="Version of the new bundle.  [default: the next patch]")
+@click.option(
+    "--version",
+    metavar="X.Y.Z|next",
+    help="Version of the new bundle; next: after the highest there.  [default: the next patch]",
+)
+@click.option("--force", is_flag=True, help=FORCE)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -89,6 +95,7 @@ def command(
     budget: str | None,
     promise: str | None,
     version: str | None,
+    force: bool,
     out: Path | None,
     rows: Path | None,
     target: str | None,
@@ -126,6 +133,7 @@ def command(
             budget=budget,
             promise=promise,
             version=version,
+            force=force,
             out=out,
             rows=None if rows is None else read_rows(rows),
             pipeline=target,

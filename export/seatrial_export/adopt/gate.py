@@ -33,6 +33,7 @@ from seatrial_export.gate.run_steps import Progress, Step, run_steps, silent
 from seatrial_export.gate.strip import strip
 from seatrial_export.graphs.scratch import Scratch
 from seatrial_export.graphs.weights import stored
+from seatrial_export.place import placed
 from seatrial_export.seal import seal
 from seatrial_export.tool_versions import tool_versions
 
@@ -48,19 +49,24 @@ def adopt_model(
     since: Bundle | None = None,
     allow_breaking: bool = False,
     fastest: Promise | None = None,
+    version: str | None = None,
+    force: bool = False,
 ) -> Bundle:
     """Take a foreign graph through the gate and seal it, with a receipt beside it.
 
     The bundle is written as `out`/name/version. The arguments are those of `export_pipeline`.
     Raises `GateError`, `DeclarationError`, `Refusal` for a golden row and `BundleError`.
     """
+    adoption = placed(adoption, Path(out), version, force=force)
     check_declared(adoption, since, allow_breaking=allow_breaking, fastest=fastest)
     check_activations(adoption.contract, adoption.activations)
     tools = tool_versions((*TOOLS, *adoption.made_by))
     with Scratch(Path(out)) as scratch:
         candidate = AdoptedCandidate(adoption, scratch)
         run_steps(candidate, STEPS, frozenset({"lint", DRAWN}), progress)
-        return seal(candidate, out, tools, progress, source, since=since, fastest=fastest)
+        return seal(
+            candidate, out, tools, progress, source, since=since, fastest=fastest, replace=force
+        )
 
 
 def check_foreign(candidate: AdoptedCandidate) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle, write_bundle
 from seatrial_contracts.cost import Search
-from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.manifest import Manifest, check_version, data_name
+from seatrial_contracts.manifest import Manifest, data_name
 from seatrial_contracts.receipt import Receipt, now, this_machine
 from seatrial_contracts.release_notes import NOTES
 from seatrial_export.gate.independence import TOLERANCE
@@ -20,38 +19,29 @@ from seatrial_export.tool_versions import tool_versions
 from seatrial_export.variants.recipe import Recipe
 
 
-def next_version(version: str) -> str:
-    """The next patch: 1.2.0 -> 1.2.1."""
-    major, minor, patch = version.split(".")
-    return f"{major}.{minor}.{int(patch) + 1}"
-
-
 def quantize_bundle(
     subject: Subject,
     recipes: Sequence[Recipe],
     out: Path,
-    version: str | None = None,
+    version: str,
     progress: Progress = silent,
     searches: Sequence[Search] = (),
+    *,
+    replace: bool = False,
 ) -> Bundle:
     """Seal the bundle with these variants added, with a receipt beside it.
 
-    The bundle is written as `out`/name/`version` (the next patch where left out). Raises
+    The bundle is written as `out`/name/`version`; `replace` is that of `write_bundle`. Raises
     `DeclarationError`, `GateError` and `BundleError`; then nothing is written.
     """
     old = subject.bundle
     old.refuse_encrypted("a quantised bundle")
-    version = version or next_version(old.version)
-    try:
-        check_version(version)
-    except ValueError as error:
-        raise DeclarationError("--version", repr(version)[:60], str(error)) from None
     made = make_variants(subject, recipes, progress)
     progress("fp32: proving")
     trials = prove(subject, old.manifest.variant(FP32), subject.fp32_graph, TOLERANCE)
     progress("sealing")
     moved = {data_name(each.variant.graph): each.data for each in made if each.data is not None}
-    bundle = write_bundle(out, *with_variants(old, made, version), old.data, moved)
+    bundle = write_bundle(out, *with_variants(old, made, version), old.data, moved, replace=replace)
     Receipt(
         schema=1,
         digest=bundle.digest,
