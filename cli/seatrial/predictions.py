@@ -10,8 +10,8 @@ from seatrial.bundle import Form, checked_form, is_row
 from seatrial.rows_on_disk import read_data
 from seatrial_contracts.answer_blocks import Block, arrays_of, described_rows, frame_of
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.tables import Table, columns_of_table, rows_of_table, table_of
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.tables import Table, columns_of_table, empty_table, rows_of_table, table_of
 
 if TYPE_CHECKING:
     from seatrial_serve.inference.predictor import Predictor
@@ -55,24 +55,9 @@ class Predictions:
         if to == "arrays":
             return arrays_of(blocks, self._contract, self._options)
         if to == "frame":
-            return frame_of(blocks, self._contract, self._options, table or new_table(blocks))
+            table = table or empty_table(sum(block.rows for block in blocks))
+            return frame_of(blocks, self._contract, self._options, table)
         return plain(described_rows(blocks, self._contract, self._options))
-
-
-def new_table(blocks: Sequence[Block]) -> Table:
-    """An empty pandas frame of as many rows, for answers whose rows came otherwise.
-
-    Raises `DeclarationError` where pandas is not installed.
-    """
-    try:
-        import pandas as pd
-    except ModuleNotFoundError:
-        raise DeclarationError(
-            "to='frame'", "no pandas", "pandas, which makes the frame", "pip install pandas"
-        ) from None
-    made = table_of(pd.DataFrame(index=range(sum(block.rows for block in blocks))))
-    assert made is not None
-    return made
 
 
 def plain(described: list[dict[str, Any]]) -> list[dict[str, Any]]:

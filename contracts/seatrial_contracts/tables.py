@@ -1,7 +1,8 @@
-"""Data frames of pandas and polars, by column. Neither library is imported here."""
+"""Data frames of pandas and polars, by column. Neither library is imported with this module."""
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.errors import Refusal
+from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.frames import names_of
 from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds.category import Category
@@ -143,6 +144,20 @@ class PolarsTable(Table):
 
 
 LIBRARIES: dict[str, type[Table]] = {"pandas": PandasTable, "polars": PolarsTable}
+
+
+def empty_table(rows: int) -> Table:
+    """A pandas frame without columns, for answers whose rows came otherwise.
+
+    Raises `DeclarationError` where pandas is not installed.
+    """
+    try:
+        pandas = importlib.import_module("pandas")
+    except ModuleNotFoundError:
+        raise DeclarationError(
+            "to='frame'", "no pandas", "pandas, which makes the frame", "pip install pandas"
+        ) from None
+    return PandasTable(pandas.DataFrame(index=range(rows)))
 
 
 def table_of(value: Any) -> Table | None:

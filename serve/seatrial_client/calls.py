@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel
 
 from seatrial_client.described import Described, described
-from seatrial_client.plan import Plan, Reply, Retries, Send, sent, together
+from seatrial_client.plan import Plan, Reply, Result, Retries, Send, sent, together
 from seatrial_client.reply import object_in, odd_answer
 from seatrial_client.v2 import HEADER, v2_arrays, v2_body
 from seatrial_contracts.answer_blocks import Block, arrays_of, frame_of, normalised
@@ -20,7 +20,7 @@ from seatrial_contracts.golden import wire_row, wire_value
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.own_rows import own_row
 from seatrial_contracts.own_values import own_value
-from seatrial_contracts.tables import Table, columns_of_table, rows_of_table, table_of
+from seatrial_contracts.tables import Table, columns_of_table, empty_table, rows_of_table, table_of
 
 JSON = {"Content-Type": "application/json"}
 BINARY = {"Content-Type": "application/octet-stream"}
@@ -95,8 +95,8 @@ class Calls:
     def _as(self, found: list[dict[str, Any]], to: str, table: Table | None = None) -> Any:
         if to == "rows":
             return found
-        if to == "frame" and table is not None:
-            return table.like(normalised(found), {})
+        if to == "frame":
+            return (table or empty_table(len(found))).like(normalised(found), {})
         want = "a data frame in" if table is None else "rows or a frame out of this model"
         raise Refusal("E_UNSUPPORTED", f"to='{to}'", "rows of this form", want)
 
@@ -111,7 +111,10 @@ class Calls:
         parts = [rows[start : start + about.max_rows] for start in starts]
         beside = {"parameters": options} if options else {}
         path = f"{self._path('v1', about.name)}:predict"
-        plans = [self._part(part, beside, path, about, timeout_s) for part in parts]
+        plans = [
+            counted(start, self._part(part, beside, path, about, timeout_s))
+            for start, part in zip(starts, parts, strict=True)
+        ]
         found = yield from together(plans)
         return found[0] if len(found) == 1 else [each for part in found for each in part]
 
@@ -129,8 +132,8 @@ class Calls:
             half = len(rows) // 2
             found = yield from together(
                 [
-                    self._part(part, beside, path, about, timeout_s)
-                    for part in (rows[:half], rows[half:])
+                    self._part(rows[:half], beside, path, about, timeout_s),
+                    counted(half, self._part(rows[half:], beside, path, about, timeout_s)),
                 ]
             )
             return [*found[0], *found[1]]
@@ -159,7 +162,10 @@ class Calls:
         step = self._rows_of_body(columns, len(table), about)
         starts = range(0, len(table), step)
         parts = [slice(start, start + step) for start in starts]
-        plans = [self._block(columns, part, about, options, timeout_s) for part in parts]
+        plans = [
+            counted(part.start, self._block(columns, part, about, options, timeout_s))
+            for part in parts
+        ]
         try:
             blocks = yield from together(plans)
         except Unavailable as error:
@@ -198,6 +204,16 @@ class Calls:
         arrays, version = v2_arrays(reply, about.contract, count)
         self._note_version(version)
         return Block(arrays, count)
+
+
+def counted(start: int, plan: Plan[Result]) -> Plan[Result]:
+    """A plan for rows from the place `start` on: what it refuses is named by its place in all."""
+    try:
+        return (yield from plan)
+    except Refusal as refusal:
+        if refusal.row is None or not start:
+            raise
+        raise refusal.in_row(start + refusal.row) from None
 
 
 def json_of(value: Any) -> bytes:

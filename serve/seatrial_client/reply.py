@@ -7,10 +7,23 @@ from typing import Any
 import orjson
 
 from seatrial_client.plan import Reply, retry_after_s
-from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
+from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable, printable
 
 LATER = frozenset({429, 503, 504})
 SHOWN_CHARS = 500
+
+
+class ToldRefusal(Refusal):
+    """A refusal by a server, with the server's text."""
+
+    def __init__(self, code: str, text: str) -> None:
+        where, _, self._rest = text.partition(": ")
+        super().__init__(code, where)
+        self.args = (printable(text),)
+
+    def at(self, where: str) -> Refusal:
+        """See `Refusal`."""
+        return ToldRefusal(self.code, f"{where}: {self._rest}")
 
 
 def object_in(reply: Reply) -> dict[str, Any]:
@@ -44,7 +57,7 @@ def error_of(reply: Reply, said: dict[str, Any] | None) -> SeatrialError:
     told += f" (request {request})" if isinstance(request, str) and request else ""
     if reply.status in LATER:
         return Unavailable(code, told, retry_after_s(reply) or 1.0)
-    return Refusal(code, told) if reply.status < 500 else ModelError(code, told)
+    return ToldRefusal(code, told) if reply.status < 500 else ModelError(code, told)
 
 
 def odd_answer(got: str, want: str) -> Unavailable:

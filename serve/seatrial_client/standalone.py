@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
@@ -24,6 +25,8 @@ MOST_TRIES = 4
 MOST_WAIT_S = 10.0
 FIRST_WAIT_S = 0.1
 LATER = (429, 503)
+ROW = re.compile(r"^((?:input '[^']+', )?row )(\d+):")
+"""How the server's text names the row of a request."""
 NEVER_SEEN = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 HUNG_UP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
@@ -108,8 +111,8 @@ class Client(_Calls):
         one = isinstance(rows, Mapping)
         found = [
             answer
-            for body, count in _bodies([rows] if isinstance(rows, Mapping) else rows)
-            for answer in _answers(self._reply(body), count)
+            for body, first, count in _bodies([rows] if isinstance(rows, Mapping) else rows)
+            for answer in _answers(self._reply(body), first, count)
         ]
         return found[0] if one else found
 
@@ -153,8 +156,8 @@ class AsyncClient(_Calls):
     async def predict(self, rows: Row | Sequence[Row]) -> Answer | list[Answer]:
         """See `Client.predict`."""
         found: list[Answer] = []
-        for body, count in _bodies([rows] if isinstance(rows, Mapping) else rows):
-            found += _answers(await self._reply(body), count)
+        for body, first, count in _bodies([rows] if isinstance(rows, Mapping) else rows):
+            found += _answers(await self._reply(body), first, count)
         return found[0] if isinstance(rows, Mapping) else found
 
     async def _reply(self, body: bytes) -> httpx.Response:
@@ -183,20 +186,20 @@ class AsyncClient(_Calls):
         await self.close()
 
 
-def _bodies(rows: Sequence[Row]) -> Iterator[tuple[bytes, int]]:
-    """The body of each request, and how many rows it holds."""
+def _bodies(rows: Sequence[Row]) -> Iterator[tuple[bytes, int, int]]:
+    """The body of each request, the place of its first row, and how many rows it holds."""
     for start in range(0, len(rows), MAX_ROWS):
-        yield from _split(rows[start : start + MAX_ROWS])
+        yield from _split(rows[start : start + MAX_ROWS], start)
 
 
-def _split(rows: Sequence[Row]) -> Iterator[tuple[bytes, int]]:
+def _split(rows: Sequence[Row], first: int) -> Iterator[tuple[bytes, int, int]]:
     body = json.dumps({"instances": rows}, default=_wire, allow_nan=False).encode()
     if len(body) <= MAX_BODY_BYTES or len(rows) == 1:
-        yield body, len(rows)
+        yield body, first, len(rows)
         return
     half = len(rows) // 2
-    yield from _split(rows[:half])
-    yield from _split(rows[half:])
+    yield from _split(rows[:half], first)
+    yield from _split(rows[half:], first + half)
 
 
 def _wire(value: Any) -> Any:
@@ -210,8 +213,8 @@ def _wire(value: Any) -> Any:
     raise TypeError(f"no JSON for a value of type {type(value).__name__}")
 
 
-def _answers(reply: httpx.Response, rows: int) -> list[Any]:
-    """The answers of a reply. Raises `ServerError`."""
+def _answers(reply: httpx.Response, first: int, rows: int) -> list[Any]:
+    """The answers of a reply, whose first row is `first` of all. Raises `ServerError`."""
     try:
         said = reply.json()
     except ValueError:
@@ -221,6 +224,7 @@ def _answers(reply: httpx.Response, rows: int) -> list[Any]:
         raise ServerError("E_ODD_ANSWER", f"status {status} and no JSON object", status)
     if status != 200:
         code, text = str(said.get("code", "E_OTHER")), str(said.get("error", ""))
+        text = ROW.sub(lambda found: f"{found[1]}{int(found[2]) + first}:", text)
         kind = Unavailable if status in (*LATER, 504) else Refused if status < 500 else ServerError
         error = kind(code, text, status, str(said.get("request_id", "")))
         asked = reply.headers.get("retry-after", "")

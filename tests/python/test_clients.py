@@ -70,6 +70,27 @@ async def test_the_other_client_answers_alike_on_an_event_loop(
     assert refused.value.code == "E_RANGE"
 
 
+@pytest.mark.parametrize("make", [list, pd.DataFrame])
+@pytest.mark.parametrize("place", [0, 3, 4, 13, 24])
+async def test_a_refused_row_is_named_by_its_place_among_all(
+    server: st.ThreadServer, client: st.Client, make: Any, place: int
+) -> None:
+    data = make([{**row, "mass": 101} if n == place else row for n, row in enumerate(MANY)])
+    with pytest.raises(st.Refusal, match=rf"^input 'mass', row {place}: got .*request") as refused:
+        client.predict(data)
+    assert (refused.value.row, refused.value.field) == (place, "mass")
+    async with st.AsyncClient(server.url, "animals") as other:
+        with pytest.raises(st.Refusal, match=rf"^input 'mass', row {place}: got"):
+            await other.predict(data)
+
+
+def test_rows_are_asked_for_as_a_frame(client: st.Client, animals: st.Bundle) -> None:
+    pd.testing.assert_frame_equal(
+        client.predict(MANY, to="frame"), animals.predict(MANY, to="frame"), check_dtype=False,
+        check_categorical=False,
+    )  # fmt: skip
+
+
 def test_requests_go_in_parts_that_the_server_takes(
     client: st.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

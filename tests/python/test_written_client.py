@@ -134,6 +134,16 @@ def test_its_types_are_those_of_the_contract(module: ModuleType, animals: st.Bun
     assert answer.validate_python(found, strict=True) == found
 
 
+@pytest.mark.parametrize("place", [0, 3, 4, 14])
+def test_a_refused_row_is_named_by_its_place_among_all(
+    module: ModuleType, server: st.ThreadServer, place: int
+) -> None:
+    rows = [{**ROWS[0], "mass": 101} if n == place else ROWS[0] for n in range(15)]
+    refused = pytest.raises(module.Refused, match=f"input 'mass', row {place}: got")
+    with module.Client(server.url) as client, refused:
+        client.predict(rows)
+
+
 HARD: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -162,8 +172,8 @@ def test_names_that_python_does_not_have_and_words_of_any_kind_are_written(
         "deeP": {"a": None}, "none": {},
     }  # fmt: skip
     assert TypeAdapter(module.Row).validate_python(row, strict=True) == row
-    (body, count) = next(module._bodies([row]))
-    assert count == 1
+    (body, first, count) = next(module._bodies([row]))
+    assert (first, count) == (0, 1)
     assert json.loads(body)["instances"][0]["pic"] == "eA=="
     with pytest.raises(ValueError, match="JSON"):
         next(module._bodies([{**row, "deep": {"a b": float("nan")}}]))
