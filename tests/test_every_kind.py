@@ -183,7 +183,7 @@ def test_triton_answers_the_graphs_tensors_by_both_backends(
 def test_a_variant_is_made_and_passes_its_load_gate(
     recipe: str, model: str, sealed: Sealed, tmp_path: Path
 ) -> None:
-    made = quantize_bundle(Subject(sealed(model)), [parse_recipe(recipe)], tmp_path)
+    made = quantize_bundle(Subject(sealed(model)), [parse_recipe(recipe)], tmp_path, "1.0.1")
     pass_load_gate(load_engine(made, RuntimeOptions(), recipe))
 
 

@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 CODE = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS, REQUESTS, TENSORS, CHANGES, RELEASE, WATCHING, ENGINES = (
+COMMANDS, REQUESTS, TENSORS, SCORING, CHANGES, RELEASE, WATCHING, ENGINES = (
     block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 )
 
@@ -94,6 +94,11 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(
     )
     assert "http v1" in answers[5]
     assert answers[5].count("yes") == 4
+    said = [run(line, tmp_path) for line in SCORING]
+    assert "scored 2 rows, 1 of them refused" in said[1]
+    assert (tmp_path / "answers.csv").read_text().splitlines()[1].startswith("0,leaves,")
+    told = json.loads((tmp_path / "refused.jsonl").read_text())
+    assert (told["row"], told["code"], told["given"]["plan"]) == (1, "E_CATEGORY", "gold")
     (tmp_path / "next.py").write_text(CODE[1].replace('"1.0.0"', '"1.1.0"'))
     run("seatrial export next.py:pipeline --out bundles --since bundles/churn/1.0.0", tmp_path)
     assert "the contracts are equal" in run(CHANGES[0], tmp_path)

@@ -75,7 +75,7 @@ def seal(entry: Entry, folder: Path, bundles: Path) -> Sealed:
     if entry.variant is None:
         return Sealed(bundle, seconds, trials)
     try:
-        both = quantize_bundle(Subject(bundle), [entry.variant], bundles / "both")
+        both = quantize_bundle(Subject(bundle), [entry.variant], bundles / "both", "1.0.1")
     except SeatrialError as error:
         return Sealed(bundle, seconds, trials, str(error).splitlines()[0])
     return Sealed(both, seconds, [*trials, *both.receipts()[-1].trials])

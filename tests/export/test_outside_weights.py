@@ -196,7 +196,7 @@ def test_quantize_adds_variants_to_a_sealed_large_model(sealed: Path, tmp_path: 
     old = open_bundle(sealed)
     promise = st.Promise(cosine=0.9)
     recipe = parse_recipe("int8_weights").model_copy(update={"promise": promise})
-    new = quantize_bundle(Subject(old), [recipe], tmp_path)
+    new = quantize_bundle(Subject(old), [recipe], tmp_path, "1.0.1")
     opened = open_bundle(new.path)
     assert set(opened.data) == {DATA, "graphs/int8_weights.onnx.data"}
     assert opened.data[DATA].read_bytes() == (sealed / DATA).read_bytes()
@@ -212,7 +212,7 @@ def test_a_variant_that_takes_the_whole_model_in_memory_is_refused(
     subject = Subject(open_bundle(sealed), rows)
     subject.batchable = kind == "int8"
     with pytest.raises(st.DeclarationError, match="holds all of them in memory") as said:
-        quantize_bundle(subject, [parse_recipe(kind)], tmp_path)
+        quantize_bundle(subject, [parse_recipe(kind)], tmp_path, "1.0.1")
     assert "int8_per_token" in str(said.value)
     assert not list(tmp_path.iterdir())
 

@@ -164,7 +164,7 @@ def test_a_variant_that_misses_its_promise_is_not_sealed(sealed: Path, tmp_path:
         st.GateError,
         match=r"variant 'int4_weights', golden rows at batch size 1: max_error: got ",
     ):
-        quantize_bundle(subject, [strict], tmp_path / "out")
+        quantize_bundle(subject, [strict], tmp_path / "out", "1.0.1")
     assert not (tmp_path / "out").exists()
 
 
@@ -273,5 +273,5 @@ def test_static_int8_is_made_of_graphs_of_old_opsets_too(opset: int, tmp_path: P
     rng = np.random.default_rng(0)
     rows = [{"x": rng.standard_normal(4).astype(np.float32).tolist()} for _ in range(32)]
     old = foreign.adopt(foreign.parsed(model, opset), tmp_path, Row, Out, rows)
-    made = quantize_bundle(Subject(old), [parse_recipe("int8")], tmp_path)
+    made = quantize_bundle(Subject(old), [parse_recipe("int8")], tmp_path, "1.0.1")
     assert [variant.name for variant in made.manifest.variants] == ["fp32", "int8"]

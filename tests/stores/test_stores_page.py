@@ -29,7 +29,7 @@ PORT = "127.0.0.1:5000"
 def test_the_page_has_each_scheme_annotation_and_setting() -> None:
     for scheme in EXTRA_OF.keys() - {"http"}:
         assert f"`{scheme}://" in PAGE
-        assert f"`seatrial[{EXTRA_OF[scheme]}]`" in PAGE
+        assert f"the extra `{EXTRA_OF[scheme]}`" in PAGE
     for name in (BUNDLE_DIGEST, CONTRACT_DIGEST, MODEL, TITLE, VARIABLE):
         assert f"`{name}`" in PAGE
     assert {"poll_s", "bundle_cache_bytes"} <= Settings.model_fields.keys()
