@@ -52,7 +52,7 @@ def check_place(out: Path, name: str, version: str, *, force: bool) -> None:
             "--version next takes the next patch; --force runs the gate again and replaces what "
             "is there, where it differs",
         )
-    parent = next(path for path in (target, *target.parents) if path.exists())
+    parent = next(path for path in target.parents if path.exists())
     try:
         Path(tempfile.mkdtemp(prefix=".seatrial.", dir=parent)).rmdir()
     except OSError as error:
