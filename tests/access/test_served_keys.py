@@ -272,6 +272,7 @@ def test_a_hangup_reads_the_keys_again(keyed: Keyed) -> None:
 def test_requests_above_a_key_s_rate_are_refused(keyed: Keyed) -> None:
     slow = key_of(keyed.file, "slow", "infer", requests_per_s=2)
     until(lambda: keyed.ask(body={"instances": [ROW]}, key=slow)[0] in (200, 429))
+    time.sleep(LATE_S)  # each worker reads the keys for itself
     said = [keyed.ask(body={"instances": [ROW]}, key=slow) for _ in range(12)]
     assert (429, "E_RATE") in said
     assert set(said) <= {(200, ""), (429, "E_RATE")}

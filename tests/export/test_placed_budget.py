@@ -139,7 +139,7 @@ def test_spans_are_promised_sealed_and_held_by_the_variant_of_a_budget(tmp_path:
     promise = made.manifest.variant("int4_weights").promise
     assert promise is not None
     assert (promise.span_f1, promise.span_f1_drop) == (0.95, 0.01)
-    refused = CliRunner().invoke(cli, [*asked, "--budget", "map>=0.5"])
+    refused = CliRunner().invoke(cli, [*asked, "--version", "next", "--budget", "map>=0.5"])
     assert refused.exit_code
     assert "rows with the truth of boxes (st.Detections)" in str(refused.exception)
 

@@ -130,7 +130,7 @@ def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_pat
         (["--variant", "int8", "--rows", "odd.jsonl"], "line 1: got no JSON object"),
         (["--variant", "int8_dynamic"], "makes a row's answer depend on its mates"),
         (["--variant", "fp32"], "variant 'fp32': got an unknown name"),
-        (["--variant", "int8_per_token", "--version", "2"], "a version is three numbers"),
+        (["--variant", "int8_per_token", "--version", "2"], "want three numbers such as 1.2.0"),
         (["--budget", "cosine>=1.5"], "a number that cosine can have"),
         (["--budget", "absolute_error<=1"], "promise of absolute_error"),
         (["--promise", "cosine>=0.9", "--budget", "cosine>=0.9"], "--promise: got --budget too"),
