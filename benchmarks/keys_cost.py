@@ -22,7 +22,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from metrics_cost import CONNECTIONS, Running
+from metrics_cost import CONNECTIONS, Running, in_turns
 from scipy.stats import mannwhitneyu
 
 from seatrial_serve.access.keys_file import new_entry, read_keys
@@ -92,12 +92,8 @@ def main() -> None:
             f'wrk.headers["Authorization"] = "Bearer {key}"\n'
         )
         for connections in CONNECTIONS:
-            seen: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}
-            for turn in range(rounds):
-                pair = [("on", on), ("off", off)]
-                for name, server in pair if turn % 2 else reversed(pair):
-                    seen[name].append(server.load(script, connections))
-            ratios = np.array(seen["on"]) / np.array(seen["off"])
+            with_it, without = in_turns(on, off, script, connections, rounds)
+            ratios = with_it / without
             (low, middle, high), (_, rate, _) = np.quantile(ratios, (0.25, 0.5, 0.75), axis=0).T
             print(
                 f"{connections:3} connections: {middle:.3f} of the processor time a request "

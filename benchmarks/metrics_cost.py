@@ -22,6 +22,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 SECONDS, CONNECTIONS = 1, (1, 16, 64)
 
@@ -84,6 +85,18 @@ class Running:
         return (self.cpu_s() - before) / count * 1e6, count / SECONDS
 
 
+def in_turns(
+    on: Running, off: Running, script: Path, connections: int, rounds: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What `load` measures of either server, `(rounds, 2)` each; which is first alternates."""
+    seen: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}
+    for turn in range(rounds):
+        pair = [("on", on), ("off", off)]
+        for name, server in pair if turn % 2 else reversed(pair):
+            seen[name].append(server.load(script, connections))
+    return np.array(seen["on"]), np.array(seen["off"])
+
+
 def scrape(url: str, stop: threading.Event) -> None:
     """As Prometheus does, rather often."""
     while not stop.wait(5):
@@ -106,16 +119,12 @@ def main() -> None:
             'wrk.headers["Content-Type"] = "application/json"\n'
         )
         for connections in CONNECTIONS:
-            seen: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}
-            for turn in range(rounds):
-                pair = [("on", on), ("off", off)]
-                for name, server in pair if turn % 2 else reversed(pair):
-                    seen[name].append(server.load(script, connections))
-            ratios = np.array(seen["on"]) / np.array(seen["off"]) - 1
+            with_it, without = in_turns(on, off, script, connections, rounds)
+            ratios = with_it / without - 1
             (low_us, us, high_us), (low, rate, high) = np.quantile(
                 ratios, (0.25, 0.5, 0.75), axis=0
             ).T
-            plain_us, plain = np.median(seen["off"], axis=0)
+            plain_us, plain = np.median(without, axis=0)
             print(
                 f"{connections:3} connections: {plain:.0f}/s at {plain_us:.0f} us each without; "
                 f"with everything on {rate:+.1%} of the rate ({low:+.1%} to {high:+.1%}), "

@@ -25,6 +25,7 @@ from seatrial_serve.http import connection as protocol
 from seatrial_serve.http.connection import HEADER_S, LINGER_S, StrictProtocol
 from seatrial_serve.http.sockets import listen
 from seatrial_serve.models.lifecycle import ModelLifecycle
+from seatrial_serve.process.certificates import Certificates
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.server import DrainingServer
@@ -353,7 +354,9 @@ async def test_a_request_whose_client_has_closed_is_told_so_before_it_runs() -> 
     connection.connection_lost(None)
 
 
-async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server_stops() -> None:
+def draining_server(certificates: Certificates | None = None) -> DrainingServer:
+    """The server without models, over an app that answers a request of BODY with nothing."""
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
         assert (await receive())["body"] == BODY
@@ -371,9 +374,15 @@ async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server
         None,
         nullcontext(),
         Mock(Reloads),
+        certificates=certificates,
     )
     config.load()
     server.lifespan = config.lifespan_class(config)
+    return server
+
+
+async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server_stops() -> None:
+    server = draining_server()
     listening = listen("127.0.0.1", 0)
     place = listening.getsockname()
     await server.startup([listening])

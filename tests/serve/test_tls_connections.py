@@ -25,13 +25,12 @@ import httpx
 import pytest
 import test_connection
 import test_connections
-import uvicorn
 from cryptography import x509
 from support.conformance import seal
 from support.tls import Authority, Pair
 from test_connection import (
-    BODY,
     SIZED,
+    draining_server,
     test_a_bad_request_behind_a_good_one_leaves_the_good_ones_answer_whole,
     test_a_body_that_ends_early_runs_nothing,
     test_an_answer_says_that_it_is_the_last,
@@ -61,12 +60,8 @@ from seatrial_serve.http import tls as layer
 from seatrial_serve.http.connection import StrictProtocol
 from seatrial_serve.http.sockets import listen
 from seatrial_serve.http.tls import Handshakes, TlsConnection
-from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.process.certificates import Certificates
-from seatrial_serve.process.drain import Drain
-from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.process.tls_files import TlsFiles
-from seatrial_serve.server import DrainingServer
 
 pytestmark = pytest.mark.slow
 AGAIN = (
@@ -475,25 +470,7 @@ async def test_a_connection_keeps_its_certificate_and_a_new_one_takes_the_new(
 async def test_a_handshake_on_its_way_is_answered_when_the_server_stops(
     pair: Pair, authority: Authority
 ) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        assert (await receive())["body"] == BODY
-        headers = [(b"content-length", b"0")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
-
-    config = uvicorn.Config(app, http=StrictProtocol, ws="none", lifespan="off", log_config=None)
-    server = DrainingServer(
-        config,
-        Drain(),
-        0.0,
-        Mock(ModelLifecycle, first_load_done=asyncio.Event()),
-        None,
-        nullcontext(),
-        Mock(Reloads),
-        certificates=Certificates(TlsFiles(pair.certificate, pair.key)),
-    )
-    config.load()
-    server.lifespan = config.lifespan_class(config)
+    server = draining_server(Certificates(TlsFiles(pair.certificate, pair.key)))
     listening = listen("127.0.0.1", 0)
     place = listening.getsockname()
     await server.startup([listening])
