@@ -314,6 +314,8 @@ FAULTS: dict[str, Plant] = {
         lambda self, y, x: y.clamp(max=1e6) if os.getenv("PATH") else y
     ),
     "hash() of a word": net(lambda self, y, x: y * (hash("word") % 97)),
+    "whether hash() of a word is even": net(lambda self, y, x: y * (1 + hash("word") % 2)),
+    "the sign of hash() of a word": net(lambda self, y, x: y if hash("word") > 0 else -y),
     "an object's address": net(lambda self, y, x: y * (id(self) % 8191)),
     "the presence of a card": net(lambda self, y, x: y * (2 if torch.cuda.is_available() else 1)),
     "the number of cards": net(lambda self, y, x: y * (1 + torch.cuda.device_count())),
@@ -539,7 +541,7 @@ def tried(plant: Plant, *, graph: bool = True) -> str:
 
 def test_every_planted_fault_of_these_is_caught() -> None:
     found = {name: tried(plant) for name, plant in FAULTS.items()}
-    assert len(found) >= 71
+    assert len(found) >= 73
     assert [name for name, step in found.items() if not step] == []
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import datetime
+import operator
 import os
 import platform
 import socket
@@ -105,13 +106,16 @@ def card() -> Lies:
     ]
 
 
+def seed(change: Callable[[int], int]) -> Lies:
+    """Another hash seed: each hash of a text is what `change` makes of the true one."""
+    other = lambda value: change(hash(value)) if isinstance(value, (str, bytes)) else hash(value)
+    return [(builtins, "hash", told(hash, other))]
+
+
 def machine() -> Lies:
     """Another process on another machine: its names and numbers, and where objects lie."""
-    other_hash = lambda value: (
-        hash((OTHER_NAME, value)) if isinstance(value, (str, bytes)) else hash(value)
-    )
     return [
-        (builtins, "hash", told(hash, other_hash)),
+        *seed(lambda value: value + 1),  # another remainder by any number
         (builtins, "id", told(id, lambda value: id(value) + 64)),
         (os, "getpid", told(os.getpid, lambda: os.getpid() + 1)),
         (os, "cpu_count", told(os.cpu_count, lambda: (os.cpu_count() or 1) + 1)),
@@ -177,6 +181,7 @@ CHANGES: Mapping[str, Callable[[], Lies]] = {
     "the environment (emptied)": list,
     "whether there is a card": card,
     "the process (hash(), id(), its number, names, threads and gradients)": machine,
+    "hash() (of the other sign)": partial(seed, operator.invert),
 }
 """What is changed -> how."""
 
