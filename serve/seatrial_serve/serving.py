@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from seatrial_serve.access.access import Access
 from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.http.body import Pace
+from seatrial_serve.metrics.demand import DemandMetrics
 from seatrial_serve.metrics.metrics import Metrics
-from seatrial_serve.models.lifecycle import ModelLifecycle
+from seatrial_serve.models.lifecycle import DemandPlan, ModelLifecycle
 from seatrial_serve.models.loader import Loader
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.observers.drift import DriftObserver
@@ -22,7 +23,13 @@ from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.budget import Budget
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.memory import give_memory_back, rarely_collect_all
-from seatrial_serve.process.resources import plan_bytes, plan_threads, usable_cores
+from seatrial_serve.process.resources import (
+    ThreadPlan,
+    granted_bytes,
+    plan_bytes,
+    plan_threads,
+    usable_cores,
+)
 from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings
 
@@ -77,7 +84,9 @@ def open_serving(
             join_loaded=joining,
             remote=settings.runtime is not None,
             tidy=give_memory_back,
+            demand=demand_plan(settings, metrics, plan),
         )
+        repository.describe = loader.describe
         observers = open_observers(settings, metrics, lifecycle)
         sampler = Sampler(
             [*([DriftObserver()] if metrics.on else ()), *observers.sampled],
@@ -100,3 +109,17 @@ def open_serving(
             observers.close()
             if access is not None:
                 access.record_uses()
+
+
+def demand_plan(settings: Settings, metrics: Metrics, plan: ThreadPlan) -> DemandPlan | None:
+    """Which versions are loaded on demand, as the settings have it; None: none.
+
+    Loads take half of the cores at most, so that they leave some to requests.
+    """
+    if settings.load == "all":
+        return None
+    limit_bytes = settings.model_memory_bytes or granted_bytes() // 2
+    return DemandPlan(
+        frozenset(settings.pins), limit_bytes // settings.workers, DemandMetrics(metrics),
+        max(1, plan.runs // 2),
+    )  # fmt: skip

@@ -89,6 +89,25 @@ class Settings(BaseSettings):
             "or all that are there (each takes its own memory)."
         ),
     )
+    load: Literal["all", "on-demand", "pinned"] = Field(
+        "all",
+        description=(
+            "Which models are in memory: all, from the start; each from its first request on, "
+            "until others want its memory; or the latter, but for those of --pins, "
+            "which are loaded at start and stay."
+        ),
+    )
+    pins: Words = Field(
+        (), description="With --load pinned: names of models that are always in memory: churn,eta."
+    )
+    model_memory_bytes: int | None = Field(
+        None,
+        ge=2**20,
+        description=(
+            "With --load on-demand or pinned: what models may take together, as their loads "
+            "measure it; several workers share it. By default half of what the process is granted."
+        ),
+    )
     watch: bool = Field(
         False,
         description=(
@@ -742,6 +761,18 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
             "both",
             "one worker, or feedback that brings the rows",
         )
+    if settings.load == "pinned" and not settings.pins:
+        yield ("load", "pins"), "no pins", "names of models: --pins NAME,NAME; or --load on-demand"
+    if settings.pins and settings.load != "pinned":
+        yield ("pins", "load"), "the first alone", "--load pinned as well"
+    if settings.model_memory_bytes and settings.load == "all":
+        yield ("model_memory_bytes", "load"), "load all", "--load on-demand, or --load pinned"
+    for name, mend in (
+        ("runtime", "--load all: the other process holds the models"),
+        ("multi_model", "--load all: POST /models and DELETE say what is loaded"),
+    ):
+        if settings.load != "all" and getattr(settings, name):
+            yield ("load", name), f"{settings.load} and {name}", mend
     if settings.live_parity_per_s and settings.live_parity_violations > settings.live_parity_window:
         got = (
             f"{settings.live_parity_violations} wrong answers of the last "

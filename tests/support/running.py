@@ -28,6 +28,7 @@ from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.scheduling.fair_pool import FairPool
+from seatrial_serve.serving import demand_plan
 from seatrial_serve.settings import Settings
 
 
@@ -102,7 +103,9 @@ async def run_app(
             poll_s=settings.poll_s,
             join_loaded=loaded,
             remote=remote,
+            demand=demand_plan(settings, metrics, ThreadPlan(runs=2)),
         )
+        repository.describe = build.describe
         watch = open_observers(settings, metrics, lifecycle)
         tapped = Sampler(
             [*taps, *watch.sampled], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0)

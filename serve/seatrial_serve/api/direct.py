@@ -27,6 +27,7 @@ from seatrial_serve.http.direct import DirectRequest, Heads
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer
+from seatrial_serve.models.entry import NotLoaded
 from seatrial_serve.models.served_model import FEW_ROWS, RowsAtOnce, ServedModel
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.ticket import Ticket
@@ -272,7 +273,6 @@ class DirectExchange(HttpExchange):
 
         False: the request has ended already, with its client told why, or goes on in a task.
         """
-        body = self.request.body
         try:
             if self.caller is not None:
                 self.caller.count()
@@ -280,19 +280,27 @@ class DirectExchange(HttpExchange):
             if self.request.disconnected:
                 self.leave()
                 return False
-            self._form.check(self)
-            contract = self.model.contract
-            if len(body) > contract.max_body_bytes:
-                raise too_large(contract.max_body_bytes)
-            self.whole(body)
-            if self.terms.partial or contract.file_input is not None:  # a thread decodes a file
-                self._way.in_task(self)
+            self._take_body()
+            if self.terms.partial or self.model.contract.file_input is not None:
+                self._way.in_task(self)  # a thread decodes a file
                 return False
-            self._job = self._form.read(self, body)
+            self._job = self._form.read(self, self.request.body)
+        except NotLoaded:
+            self._way.in_task(self)
+            return False
         except Exception as error:  # every error becomes one clear answer
             self.fail(error)
             return False
         return True
+
+    def _take_body(self) -> None:
+        """Its model is known: check the body's form and size, and take it."""
+        body = self.request.body
+        self._form.check(self)
+        contract = self.model.contract
+        if len(body) > contract.max_body_bytes:
+            raise too_large(contract.max_body_bytes)
+        self.whole(body)
 
     def prepared(self) -> RowsAtOnce | None:
         """Return the request's rows after the host stage.
@@ -374,6 +382,9 @@ class DirectExchange(HttpExchange):
     async def finish(self, answer: Answer | None = None) -> None:
         """The rest of it in a task; `answer`: the model's, where that is there."""
         try:
+            if not self.held:
+                await self.admit_loaded()
+                self._take_body()
             if not hasattr(self, "_job"):
                 self._job = await self.parsed(
                     partial(self._form.read, self), self.request.body, aside=True

@@ -21,7 +21,7 @@ from seatrial_serve.http.body import ClientLeft, Pace
 from seatrial_serve.http.busy_poll import BusyPoll
 from seatrial_serve.metrics.metrics import NOBODY, Metrics
 from seatrial_serve.models.answer import NO_PROMPTS, Answer
-from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.entry import Entry, NotLoaded
 from seatrial_serve.models.partial import HEADER, answer_each, asks_for_parts, failed_runs
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.request import Given, Terms
@@ -190,6 +190,21 @@ class Exchange:
         model.hold()
         self.held = True
 
+    async def admit_loaded(self) -> None:
+        """The same, once the model is loaded if that is done on demand.
+
+        Raises `Unavailable` also where its client cannot wait for that.
+        """
+        while True:
+            try:
+                self.admit()
+            except NotLoaded as cold:
+                began_s = now_s()
+                await cold.demand.wait(cold.entry, self.record.began_s + self.timeout_s())
+                self.record.phases.append(("load", began_s, now_s()))
+            else:
+                return
+
     def whole(self, body: bytes, growth: int = GROWTH) -> None:
         """Take the whole body, which is about to be parsed.
 
@@ -237,7 +252,7 @@ class Exchange:
         """
         try:
             self.entry = self.entry or await self.find()
-            self.admit()
+            await self.admit_loaded()
             reply = await answer(self)
         except ClientLeft:
             self.gone()

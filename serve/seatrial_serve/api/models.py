@@ -10,11 +10,13 @@ from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.errors import BundleError, Unavailable
 from seatrial_contracts.kinds.classes import MOST_LISTED
 from seatrial_serve.api.routing import (
     found,
     in_turns,
     json_response,
+    known_model,
     may_read,
     may_read_all,
     reading,
@@ -23,6 +25,7 @@ from seatrial_serve.api.tf_serving import metadata, version_status
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.receipt_reader import ReceiptReader
 from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.drain import Drain
 
 NOT_READY: dict[str, Any] = {
@@ -65,7 +68,9 @@ def models_router(
         entry = found(repository, model)
         status = version_status(repository.versions(entry.name).values())
         return json_response(
-            (summary(repository, entry.name) or {}) | status | await detail(entry, receipts)
+            (summary(repository, entry.name) or {})
+            | status
+            | await detail(repository, entry, receipts)
         )
 
     @reading(
@@ -82,7 +87,7 @@ def models_router(
                 **state(entry),
                 **source(repository, entry),
                 **version_status([entry]),
-                **await detail(entry, receipts),
+                **await detail(repository, entry, receipts),
             }
         )
 
@@ -93,7 +98,7 @@ def models_router(
         tags=["models"],
     )
     async def show_metadata(model: str) -> Response:
-        return json_response(metadata(found(repository, model)))
+        return json_response(metadata(await known_model(repository, found(repository, model))))
 
     @reading(
         router,
@@ -102,7 +107,8 @@ def models_router(
         tags=["models"],
     )
     async def show_version_metadata(model: str, version: str) -> Response:
-        return json_response(metadata(found(repository, model, version)))
+        entry = found(repository, model, version)
+        return json_response(metadata(await known_model(repository, entry)))
 
     @reading(router, "/v2/health/live", summary="Is the process alive?", tags=["health"])
     async def live() -> Response:
@@ -238,12 +244,19 @@ def short_contract(contract: Contract) -> dict[str, Any]:
     return told
 
 
-async def detail(entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:
-    """Contract, example, execution receipt and the trials of a version that is ready."""
-    model = entry.model
-    if model is None:
+async def detail(repository: Repository, entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:
+    """Contract, example and receipts of a version that takes traffic; of a loaded one, its trials.
+
+    Of one whose bundle cannot be read, the reason.
+    """
+    if not entry.is_available:
         return {}
-    trials = [trial.model_dump(mode="json") for trial in model.admitted.trials]
+    try:
+        model = await known_model(repository, entry)
+    except Unavailable:
+        return {}
+    except BundleError as error:
+        return {"code": error.code, "reason": str(error)}
     return {
         "contract": short_contract(model.contract),
         "inputs": model.contract.row_schema(),
@@ -255,27 +268,35 @@ async def detail(entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:
             "max_rows": model.contract.limits.max_rows,
             "max_body_bytes": model.contract.max_body_bytes,
         },
-        "execution": {
-            "variant": model.engine.variant,
-            "provider": model.engine.provider,
-            "batch_rows": model.batcher.rule.max_rows,
-            "deep_batch_rows": model.batcher.rule.deep_rows,
-            "batch_cost": model.batcher.rule.max_cost,
-            **({"placement": asdict(model.engine.placement)} if model.engine.placement else {}),
-            "cost_seconds": {
-                "batch": round(model.admitted.pace.line[0], 9),
-                "unit": round(model.admitted.pace.line[1], 9),
-                "row_units": model.admitted.pace.length,
-            },
-            "batch_seconds": {
-                str(rows): round(s, 7) for rows, s in model.admitted.pace.seconds.items()
-            },
-        },
-        "load_gate": trials,
-        "load_gate_kept_at": model.admitted.kept_at or None,
-        "load_seconds": round(entry.load_s, 3),
+        **(executed(entry, model) if isinstance(model, ServedModel) else {}),
         "bundle": about(model.bundle),
         **await receipts.told(model.bundle),
+    }
+
+
+def executed(entry: Entry, model: ServedModel) -> dict[str, Any]:
+    """How a loaded version runs here, and what its load gate found."""
+    rule, pace, engine = model.batcher.rule, model.admitted.pace, model.engine
+    base_s, unit_s = pace.line
+    return {
+        "execution": {
+            "variant": engine.variant,
+            "provider": engine.provider,
+            "batch_rows": rule.max_rows,
+            "deep_batch_rows": rule.deep_rows,
+            "batch_cost": rule.max_cost,
+            **({"placement": asdict(engine.placement)} if engine.placement else {}),
+            "cost_seconds": {
+                "batch": round(base_s, 9),
+                "unit": round(unit_s, 9),
+                "row_units": pace.length,
+            },
+            "batch_seconds": {str(rows): round(s, 7) for rows, s in pace.seconds.items()},
+        },
+        "load_gate": [trial.model_dump(mode="json") for trial in model.admitted.trials],
+        "load_gate_kept_at": model.admitted.kept_at or None,
+        "load_seconds": round(entry.load_s, 3),
+        "memory_bytes": entry.memory_bytes,
     }
 
 

@@ -6,7 +6,7 @@ Each model has a predict and a feedback route, read off its contract.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import cache, partial
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -16,14 +16,15 @@ import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
+from seatrial_contracts.errors import BundleError, Unavailable
 from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.feedback import Told
 from seatrial_serve.api.openapi_clients import client_parts, operation_name
 from seatrial_serve.api.routing import may_read, reading
-from seatrial_serve.models.entry import State
+from seatrial_serve.models.described import KnownModel
+from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.repository import Repository
-from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers.feedback import Tellable
 
 ERROR_SCHEMA = {
@@ -139,7 +140,7 @@ class ApiDocument:
         self._lock = asyncio.Lock()
         self._page: Page | None = None
         self._own: OwnParts | None = None
-        self._of_models: WeakKeyDictionary[ServedModel, ModelParts] = WeakKeyDictionary()
+        self._of_models: WeakKeyDictionary[Entry, ModelParts] = WeakKeyDictionary()
 
     async def page(self, shown: Callable[[str], bool] = lambda _: True) -> Page:
         """The document of a state that is not older than the call.
@@ -158,31 +159,36 @@ class ApiDocument:
     async def _written(self, shown: Callable[[str], bool]) -> Page:
         repository = self._repository
         revision = repository.revision
-        found = [
-            (entry.model, repository.find(entry.name) is entry)
-            for entry in repository
-            if entry.state is State.READY and entry.model is not None and shown(entry.name)
-        ]
-        entry = repository.default
-        default = None if entry is None or not shown(entry.name) else entry.model
-        return await asyncio.to_thread(self._write, revision, found, default)
+        entries = [entry for entry in repository if entry.is_available and shown(entry.name)]
+        served = {entry for entry in entries if repository.find(entry.name) is entry}
+        return await asyncio.to_thread(self._write, revision, entries, served, repository.default)
 
     def _write(
         self,
         revision: int,
-        models: Sequence[tuple[ServedModel, bool]],
-        default: ServedModel | None,
+        entries: Sequence[Entry],
+        served_entries: Set[Entry],
+        default_entry: Entry | None,
     ) -> Page:
         if self._own is None:
             self._own = own_parts(self._app, self._paths)
         paths, schemas = list(self._own.paths), list(self._own.schemas)
-        for model, is_served in models:
-            parts = self._of_models.get(model)
+        served: list[KnownModel] = []
+        default: KnownModel | None = None
+        for entry in entries:
+            try:
+                model = self._repository.known(entry)
+            except (Unavailable, BundleError):  # the version's own readiness says why
+                continue
+            parts = self._of_models.get(entry)
             if parts is None:
-                parts = self._of_models[model] = model_parts(model, self._paths)
-            paths += parts.whole + parts.version if is_served else parts.version
+                parts = self._of_models[entry] = model_parts(model, self._paths)
+            paths += parts.whole + parts.version if entry in served_entries else parts.version
             schemas += parts.schemas
-        served = [model for model, is_served in models if is_served]
+            if entry in served_entries:
+                served.append(model)
+            if entry is default_entry:
+                default = model
         told = MODEL_REFUSALS | {"404": UNKNOWN}
         clients = client_parts(served, default, told, refusals(MODEL_REFUSALS))
         paths += members(with_keys(clients.paths, self._paths))
@@ -265,7 +271,7 @@ def refusals(statuses: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def model_parts(model: ServedModel, needed: Paths | None) -> ModelParts:
+def model_parts(model: KnownModel, needed: Paths | None) -> ModelParts:
     """What a model adds to the document."""
     schemas: dict[str, Any] = {}
     whole = f"/v1/models/{model.name}"
@@ -277,7 +283,7 @@ def model_parts(model: ServedModel, needed: Paths | None) -> ModelParts:
     return ModelParts(by_name, by_version, members(schemas))
 
 
-def model_operations(model: ServedModel, stem: str, schemas: dict[str, Any]) -> dict[str, Any]:
+def model_operations(model: KnownModel, stem: str, schemas: dict[str, Any]) -> dict[str, Any]:
     """Return the paths below `stem` that take rows of this model.
 
     These are predict, and feedback if an answer can be right or wrong.
@@ -299,7 +305,7 @@ def describe_failures(operation: dict[str, Any], *, of_a_model: bool, with_body:
         operation["responses"][status] = {"description": text, "content": FAILURE}
 
 
-def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) -> dict[str, Any]:
+def predict_operation(model: KnownModel, path: str, schemas: dict[str, Any]) -> dict[str, Any]:
     """The operation object of a model's predict route; its row and answer go into `schemas`."""
     contract, bundle = model.contract, model.bundle
     stem = f"{model.name}-{bundle.version}"
@@ -353,7 +359,7 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         "tags": [model.name],
         "summary": f"Predict with {model.name} {bundle.version}",
         "operationId": operation_name(path),
-        "description": f"Digest `{bundle.digest}`, on {model.engine.provider}.",
+        "description": f"Digest `{bundle.digest}`.",
         "parameters": [{"$ref": "#/components/parameters/Partial"}],
         "requestBody": {"required": True, "content": body},
         "responses": {
@@ -370,7 +376,7 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
 
 
 def packed_columns(
-    model: ServedModel, stem: str, schemas: dict[str, Any]
+    model: KnownModel, stem: str, schemas: dict[str, Any]
 ) -> dict[str, dict[str, str]]:
     """Name of a packed column -> where the schema of its list stands in `schemas`.
 
@@ -396,7 +402,7 @@ def told_properties() -> Mapping[str, Mapping[str, Any]]:
     }
 
 
-def feedback_operation(model: ServedModel, told: Tellable, path: str) -> dict[str, Any]:
+def feedback_operation(model: KnownModel, told: Tellable, path: str) -> dict[str, Any]:
     """Return the operation object of a model's feedback route.
 
     The truth is as each output's kind has it; the slices are the bundle's.
@@ -444,13 +450,13 @@ def feedback_operation(model: ServedModel, told: Tellable, path: str) -> dict[st
     }
 
 
-def rows_of(model: ServedModel) -> dict[str, Any]:
+def rows_of(model: KnownModel) -> dict[str, Any]:
     """The schema of a request's rows."""
     row = {"$ref": f"#/components/schemas/{model.name}-{model.bundle.version}-row"}
     return {"type": "array", "items": row} | counts_of(model)
 
 
-def counts_of(model: ServedModel) -> dict[str, int]:
+def counts_of(model: KnownModel) -> dict[str, int]:
     """How many rows a request has."""
     return {"minItems": 1, "maxItems": model.contract.limits.max_rows}
 

@@ -15,7 +15,7 @@ from seatrial_serve.api.routes import client_routes
 from seatrial_serve.api.routes.body import Body
 from seatrial_serve.api.routes.route import Route
 from seatrial_serve.api.tasks import tasks_of
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 
 Operations = dict[str, Any]
 
@@ -28,8 +28,8 @@ class ClientParts(NamedTuple):
 
 
 def client_parts(
-    models: Sequence[ServedModel],
-    default: ServedModel | None,
+    models: Sequence[KnownModel],
+    default: KnownModel | None,
     told: Mapping[str, str],
     refused: Mapping[str, Any],
 ) -> ClientParts:
@@ -84,7 +84,7 @@ def route_operation(
 
 
 def task_operation(
-    model: ServedModel, path: str, refused: Mapping[str, Any], schemas: dict[str, Any]
+    model: KnownModel, path: str, refused: Mapping[str, Any], schemas: dict[str, Any]
 ) -> Operations:
     """Hugging Face's tasks of a model that does some.
 
@@ -116,7 +116,7 @@ def task_operation(
 
 
 def invocations_operation(
-    model: ServedModel, refused: Mapping[str, Any], schemas: dict[str, Any]
+    model: KnownModel, refused: Mapping[str, Any], schemas: dict[str, Any]
 ) -> Operations:
     """MLflow's and SageMaker's route; its JSON body goes into `schemas`."""
     contract, stem = model.contract, f"#/components/schemas/{model.name}-{model.version}"

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request, Response
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.access.caller import Caller, Scope
 from seatrial_serve.api.http_request import CALLER
-from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.described import KnownModel
+from seatrial_serve.models.entry import Entry, NotLoaded
 from seatrial_serve.models.repository import Repository
 
 Thing = TypeVar("Thing")
@@ -92,6 +93,17 @@ def found(repository: Repository, name: str, version: str | None = None) -> Entr
             "E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models"
         )
     return entry
+
+
+async def known_model(repository: Repository, entry: Entry) -> KnownModel:
+    """The model of a version, or what is known of it before it is loaded.
+
+    See `Repository.known` for what it raises.
+    """
+    try:
+        return entry.ready_model()
+    except NotLoaded:
+        return await asyncio.to_thread(repository.describe, entry)
 
 
 def default_entry(repository: Repository) -> Entry:

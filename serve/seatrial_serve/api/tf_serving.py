@@ -11,9 +11,15 @@ from typing import Any
 
 from seatrial_contracts.element_types import TENSORFLOW_TYPES
 from seatrial_contracts.predict_request import SIGNATURE
+from seatrial_serve.models.described import KnownModel
 from seatrial_serve.models.entry import Entry, State
 
-STATES = {State.READY: "AVAILABLE", State.LOADING: "LOADING", State.FAILED: "END"}
+STATES = {
+    State.COLD: "AVAILABLE",
+    State.READY: "AVAILABLE",
+    State.LOADING: "LOADING",
+    State.FAILED: "END",
+}
 
 
 def version_status(entries: Iterable[Entry]) -> dict[str, Any]:
@@ -33,9 +39,9 @@ def version_status(entries: Iterable[Entry]) -> dict[str, Any]:
     }
 
 
-def metadata(entry: Entry) -> dict[str, Any]:
-    """The signature of a version that is ready. Raises `Unavailable` for one that is not."""
-    contract = entry.ready_model().contract
+def metadata(model: KnownModel) -> dict[str, Any]:
+    """The signature of a version."""
+    contract = model.contract
     signature = {
         "inputs": {
             field.name: _tensor(field.name, field.kind.datatype) for field in contract.inputs
@@ -47,7 +53,7 @@ def metadata(entry: Entry) -> dict[str, Any]:
         "method_name": "tensorflow/serving/predict",
     }
     return {
-        "model_spec": {"name": entry.name, "signature_name": "", "version": entry.version},
+        "model_spec": {"name": model.name, "signature_name": "", "version": model.version},
         "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}},
     }
 

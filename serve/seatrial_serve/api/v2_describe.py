@@ -12,7 +12,8 @@ from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.mask import Mask
 from seatrial_contracts.manifest import version_key
 from seatrial_serve.metrics.model_metrics import Statistics
-from seatrial_serve.models.entry import Entry, State
+from seatrial_serve.models.described import KnownModel
+from seatrial_serve.models.entry import State
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.served_model import ServedModel
 
@@ -24,7 +25,12 @@ EXTENSIONS = [
     "schedule_policy",
 ]
 PLATFORM = "seatrial"
-STATES = {State.READY: "READY", State.LOADING: "LOADING", State.FAILED: "UNAVAILABLE"}
+STATES = {
+    State.COLD: "READY",
+    State.READY: "READY",
+    State.LOADING: "LOADING",
+    State.FAILED: "UNAVAILABLE",
+}
 
 
 def server_metadata(*, admin: bool) -> dict[str, Any]:
@@ -36,12 +42,11 @@ def server_metadata(*, admin: bool) -> dict[str, Any]:
     }
 
 
-def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
+def model_metadata(versions: Iterable[str], model: KnownModel) -> dict[str, Any]:
     """Return inputs and outputs with the rows as their first dimension.
 
-    A size that varies is -1. Raises `Unavailable`.
+    A size that varies is -1. `versions`: all that are there of the model.
     """
-    model = entry.ready_model()
     contract = model.contract
     classes = {
         f"{field.name}.classes": ",".join(field.kind.classes)
@@ -55,8 +60,8 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
         if isinstance(field.kind, Detections) and field.kind.keypoints
     }
     return {
-        "name": entry.name,
-        "versions": sorted(repository.versions(entry.name), key=version_key),
+        "name": model.name,
+        "versions": sorted(versions, key=version_key),
         "platform": PLATFORM,
         "inputs": [
             _tensor(raw.name, raw.datatype, raw.row_shape) for raw in contract.raw_tensors.values()
@@ -67,8 +72,8 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
         ],
         "properties": {
             "digest": model.bundle.digest,
-            "version": entry.version,
-            "variant": model.engine.variant,
+            "version": model.version,
+            "variant": model.variant,
             **classes,
             **points,
         },
@@ -83,15 +88,21 @@ def _tensor(name: str, datatype: str, shape: Iterable[int | None]) -> dict[str, 
     }
 
 
-def model_config(entry: Entry) -> dict[str, Any]:
+def model_config(model: KnownModel) -> dict[str, Any]:
     """Return the model's configuration in Triton's words.
 
-    Triton's tools read it before they send load. Raises `Unavailable`.
+    Triton's tools read it before they send load. The sizes of batches are measured as it loads.
     """
-    model = entry.ready_model()
     contract = model.contract
+    batching = {}
+    if isinstance(model, ServedModel):
+        rule = model.batcher.rule
+        batching = {
+            "preferred_batch_size": [rule.max_rows],
+            "max_queue_delay_microseconds": round(rule.max_wait_s * 1e6),
+        }
     return {
-        "name": entry.name,
+        "name": model.name,
         "platform": PLATFORM,
         "backend": PLATFORM,
         "max_batch_size": contract.limits.max_rows,
@@ -104,10 +115,7 @@ def model_config(entry: Entry) -> dict[str, Any]:
             _configured(tensor.name, tensor.datatype, tensor.shape or (1,))
             for tensor in contract.client_tensors.values()
         ],
-        "dynamic_batching": {
-            "preferred_batch_size": [model.batcher.rule.max_rows],
-            "max_queue_delay_microseconds": round(model.batcher.rule.max_wait_s * 1e6),
-        },
+        "dynamic_batching": batching,
     }
 
 
@@ -163,8 +171,8 @@ def index(repository: Repository, ready_only: bool) -> list[dict[str, str]]:
             "name": entry.name,
             "version": entry.version,
             "state": STATES[entry.state],
-            "reason": entry.reason,
+            "reason": "loaded at its first request" if entry.state is State.COLD else entry.reason,
         }
         for entry in repository
-        if not ready_only or entry.state is State.READY
+        if not ready_only or entry.is_available
     ]

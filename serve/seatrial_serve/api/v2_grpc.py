@@ -30,7 +30,7 @@ from seatrial_serve.api.grpc_call import (
     unpacked,
 )
 from seatrial_serve.api.http_request import begin_record
-from seatrial_serve.api.routing import in_turns
+from seatrial_serve.api.routing import in_turns, known_model
 from seatrial_serve.api.v2_describe import (
     index,
     model_config,
@@ -293,14 +293,17 @@ class InferenceService:
     ) -> pb.ModelMetadataResponse:
         """A model's tensors."""
         entry = self._found(asked.name, asked.version)
-        return ParseDict(model_metadata(self._repository, entry), pb.ModelMetadataResponse())
+        versions = self._repository.versions(entry.name)
+        told = model_metadata(versions, await known_model(self._repository, entry))
+        return ParseDict(told, pb.ModelMetadataResponse())
 
     async def model_config(
         self, asked: pb.ModelConfigRequest, _: Context
     ) -> pb.ModelConfigResponse:
         """A model's configuration, in Triton's words."""
+        entry = self._found(asked.name, asked.version)
         return ParseDict(
-            {"config": model_config(self._found(asked.name, asked.version))},
+            {"config": model_config(await known_model(self._repository, entry))},
             pb.ModelConfigResponse(),
         )
 

@@ -5,12 +5,21 @@ They describe the server and its models, and what these have done.
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.api.audit import audited_route
-from seatrial_serve.api.routing import found, in_turns, json_response, may_read, reading
+from seatrial_serve.api.routing import (
+    found,
+    in_turns,
+    json_response,
+    known_model,
+    may_read,
+    reading,
+)
 from seatrial_serve.api.v2_describe import (
     index,
     model_config,
@@ -20,6 +29,7 @@ from seatrial_serve.api.v2_describe import (
 )
 from seatrial_serve.http.body import Pace, read_body
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
+from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.repository import Repository
 
@@ -57,19 +67,20 @@ def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRo
 
     @reading(router, MODEL, summary="A model's tensors")
     async def metadata(model: str) -> Response:
-        return json_response(model_metadata(repository, found(repository, model)))
+        return json_response(await metadata_of(repository, found(repository, model)))
 
     @reading(router, VERSION, summary="The tensors of a version")
     async def version_metadata(model: str, version: str) -> Response:
-        return json_response(model_metadata(repository, found(repository, model, version)))
+        return json_response(await metadata_of(repository, found(repository, model, version)))
 
     @reading(router, f"{MODEL}/config", summary="A model's configuration, in Triton's words")
     async def config(model: str) -> Response:
-        return json_response(model_config(found(repository, model)))
+        return json_response(model_config(await known_model(repository, found(repository, model))))
 
     @reading(router, f"{VERSION}/config", summary="The configuration of a version")
     async def version_config(model: str, version: str) -> Response:
-        return json_response(model_config(found(repository, model, version)))
+        entry = found(repository, model, version)
+        return json_response(model_config(await known_model(repository, entry)))
 
     @reading(router, f"{MODEL}/stats", summary="What a model has done")
     async def statistics(model: str) -> Response:
@@ -91,6 +102,11 @@ def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRo
     if lifecycle is not None:
         add_admin(router, repository, lifecycle)
     return router
+
+
+async def metadata_of(repository: Repository, entry: Entry) -> dict[str, Any]:
+    """The tensors of a version. Raises `Unavailable`."""
+    return model_metadata(repository.versions(entry.name), await known_model(repository, entry))
 
 
 def add_admin(router: APIRouter, repository: Repository, lifecycle: ModelLifecycle) -> None:

@@ -58,6 +58,7 @@ class Families:
         self._of_versions: list[Family] = []
         self._count_requests()
         self._describe_models()
+        self._load_on_demand()
         self._watch_answers()
         self._describe_process()
 
@@ -171,6 +172,27 @@ class Families:
             names.DRIFT_REFERENCE, reference, (*MODEL, "field", "bin")
         )
         self.drift_rows = self._counter(names.DRIFT_SAMPLED, "Rows that drift looked at.", MODEL)
+
+    def _load_on_demand(self) -> None:
+        loads = "Loads of a version since a request asked for it (--load on-demand)."
+        self.demand_loads = self._counter(names.DEMAND_LOADS, loads, MODEL)
+        took = "Seconds spent in such loads, their load gates included."
+        self.demand_load_seconds = self._counter(names.DEMAND_LOAD_SECONDS, took, MODEL)
+        went = "Times that a version was unloaded since another wanted its memory."
+        self.demand_evictions = self._counter(names.DEMAND_EVICTIONS, went, MODEL)
+        waits = (
+            "How long requests waited for a version that was not loaded, by outcome: loaded, late "
+            "(the deadline passed), or refused (it would have passed)."
+        )
+        self.demand_wait = self._histogram(names.DEMAND_WAIT, waits, ("outcome",), SECONDS)
+        waiting = "Loads that run or wait for their turn."
+        self.demand_waiting = self._gauge(names.DEMAND_WAITING, waiting, mode="livesum")
+        held = "Versions in memory, by a server that loads on demand."
+        self.demand_held = self._gauge(names.DEMAND_HELD, held, mode="livesum")
+        bytes_held = "What those versions take, as their loads measured it."
+        self.demand_held_bytes = self._gauge(names.DEMAND_HELD_BYTES, bytes_held, mode="livesum")
+        limit = "What they may take together: --model-memory-bytes."
+        self.demand_limit = self._gauge(names.DEMAND_LIMIT, limit, mode="livesum")
 
     def _watch_answers(self) -> None:
         labels = (*MODEL, "variant")

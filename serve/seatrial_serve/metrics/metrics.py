@@ -69,8 +69,12 @@ class Metrics:
         self, in_flight: Callable[[], int], held_bytes: Callable[[], int], budget_bytes: int
     ) -> None:
         """Where to read what changes with every request."""
-        self._levels = [(self.families.in_flight, in_flight), (self.families.held, held_bytes)]
+        self.watch_levels((self.families.in_flight, in_flight), (self.families.held, held_bytes))
         self.families.budget.set(budget_bytes)
+
+    def watch_levels(self, *levels: tuple[Gauge, Callable[[], float]]) -> None:
+        """Set where to read gauges that have no labels; the functions are called in any thread."""
+        self._levels += levels
 
     def watch_versions(
         self, standings: Callable[[], Mapping[Key, Standing]], holds: Callable[[str, str], bool]

@@ -31,6 +31,16 @@ LOAD_GATE_KEPT = "seatrial_load_gate_kept"
 LOAD_GATE_WORST_ERROR = "seatrial_load_gate_worst_error"
 OBJECTIVE_SECONDS = "seatrial_objective_seconds"
 
+# versions that are loaded on demand
+DEMAND_LOADS = "seatrial_demand_loads_total"
+DEMAND_LOAD_SECONDS = "seatrial_demand_load_seconds_total"
+DEMAND_EVICTIONS = "seatrial_demand_evictions_total"
+DEMAND_WAIT = "seatrial_demand_wait_seconds"
+DEMAND_WAITING = "seatrial_demand_loads_waiting"
+DEMAND_HELD = "seatrial_demand_models_held"
+DEMAND_HELD_BYTES = "seatrial_demand_held_bytes"
+DEMAND_LIMIT = "seatrial_demand_limit_bytes"
+
 # what watches answers
 DRIFT = "seatrial_drift_total"
 DRIFT_REFERENCE = "seatrial_drift_reference"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from seatrial_contracts.errors import Unavailable
 from seatrial_serve.metrics.standing import GateResult, Held, Standing
@@ -13,11 +14,31 @@ from seatrial_serve.trust.signed import Signed
 
 
 class State(StrEnum):
-    """Where a version stands. Only a READY one takes traffic."""
+    """Where a version stands. A READY one takes traffic, and a COLD one once it is loaded."""
 
+    COLD = "COLD"
+    """It is loaded at its first request, or when an administrator asks for it."""
     LOADING = "LOADING"
     READY = "READY"
     FAILED = "FAILED"
+
+
+class Demand(Protocol):
+    """Who loads a version for those that ask for it."""
+
+    async def wait(self, entry: Entry, deadline_s: float) -> None:
+        """Return once the version is loaded, or has failed.
+
+        Raises `Unavailable` where that comes after the deadline, a time of `now_s`.
+        """
+
+
+class NotLoaded(Unavailable):
+    """A version is not loaded yet: see `Demand.wait`."""
+
+    def __init__(self, entry: Entry, demand: Demand) -> None:
+        super().__init__("E_NOT_READY", f"{entry.name} {entry.version} is not loaded yet")
+        self.entry, self.demand = entry, demand
 
 
 @dataclass(eq=False)
@@ -46,6 +67,12 @@ class Entry:
     """With what its model is served."""
     signed: Signed | None = None
     """Who signed it; None where nobody asked for signatures."""
+    demand: Demand | None = None
+    """Who loads it at its first request; None where it is loaded before."""
+    memory_bytes: int = 0
+    """What its model takes, as its last load measured it; 0 before that."""
+    loaded_s: float = 0.0
+    """When its last load ended, a time of `now_s`."""
     hold: object = None
     """What keeps its bundle in the cache as long as this entry lives; None for a folder's."""
 
@@ -58,9 +85,16 @@ class Entry:
         return self.stamp.partition(" ")[0]
 
     @property
+    def is_available(self) -> bool:
+        """Is it ready, or will it be loaded when it is asked for?"""
+        return self.state is State.READY or (
+            self.demand is not None and self.state is not State.FAILED
+        )
+
+    @property
     def takes_traffic(self) -> bool:
-        """Is it ready, and what runs it there?"""
-        return self.state is State.READY and (self.model is None or self.model.engine.healthy)
+        """Is it available, and what runs it there?"""
+        return self.is_available and (self.model is None or self.model.engine.healthy)
 
     @property
     def standing(self) -> Standing:
@@ -76,9 +110,12 @@ class Entry:
         return self.state is State.FAILED and self.code.startswith("E_RUNTIME")
 
     def ready_model(self) -> ServedModel:
-        """Its model. Raises `Unavailable` where it takes no traffic."""
-        if self.takes_traffic and self.model is not None:
-            return self.model
+        """Its model. Raises `Unavailable` where it takes no traffic, `NotLoaded` where it may."""
+        model = self.model
+        if model is not None and self.state is State.READY and model.engine.healthy:
+            return model
+        if self.demand is not None and self.state in (State.COLD, State.LOADING):
+            raise NotLoaded(self, self.demand)
         if self.state is State.READY:
             raise Unavailable(
                 "E_RUNTIME_DOWN", f"the runtime behind {self.name} {self.version} is not there"

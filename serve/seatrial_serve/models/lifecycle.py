@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal, Unavailable
+from seatrial_serve.metrics.demand import DemandMetrics
 from seatrial_serve.metrics.process_metrics import resident_bytes
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.folder_rest import FolderRest
+from seatrial_serve.models.footprint import ROOM
+from seatrial_serve.models.on_demand import OnDemand
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.scan import FoundModel
 from seatrial_serve.models.served_model import ServedModel
@@ -27,8 +32,22 @@ from seatrial_serve.process.resources import granted_bytes
 
 log = logging.getLogger("seatrial.keeper")
 RETRY_S = 1.0
-ROOM = 1.5
-"""Memory that a mounted model is assumed to take while it loads, in sizes of its bundle."""
+TIDY_S = 2.0
+"""How often memory of unloaded versions is given back to the system, at most.
+
+It takes a full round of Python's collector, which holds up every request.
+"""
+
+
+@dataclass(frozen=True)
+class DemandPlan:
+    """Which versions are loaded at their first request: all but those of pinned models."""
+
+    pinned: frozenset[str]
+    limit_bytes: int
+    """What all versions in memory may take together."""
+    metrics: DemandMetrics
+    loads_at_once: int = 1
 
 
 class ModelLifecycle:
@@ -46,13 +65,15 @@ class ModelLifecycle:
         self, repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, *,
         watch: bool = False, poll_s: float = 30.0, join_loaded: bool = False,
         remote: bool = False, tidy: Callable[[], None] = lambda: None,
+        demand: DemandPlan | None = None,
     ) -> None:  # fmt: skip
         """`build` loads one entry, blocking, in `pool`, whose threads bound the loads at once.
 
         With `watch`, folders are followed, and stores are looked at every `poll_s` seconds.
         `tidy` is called, in a thread, after whatever takes or frees much memory. With
         `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another
-        process, which may come later.
+        process, which may come later. `demand`: which versions are loaded at their first request;
+        None: none.
         """
         self._repository, self._pool = repository, pool
         self._build = build
@@ -68,11 +89,28 @@ class ModelLifecycle:
         self._join_loaded, self._stops, self._reload_waits = join_loaded, False, False
         self.first_load_done = asyncio.Event()
         """Each model of the start has been loaded, or has failed."""
+        self._plan, self._tidy_waits = demand, False
+        self._demand: OnDemand | None = None
+        if demand is not None:
+            self._demand = OnDemand(
+                self._load_cold, self._unload_cold, self._spawn, demand.limit_bytes,
+                demand.metrics, loads_at_once=demand.loads_at_once, stops=lambda: self._stops,
+            )  # fmt: skip
+            repository.on_demand = True
+            for entry in repository:
+                self._begin(entry)
+                repository.choose_default(entry.name)
 
     async def __aenter__(self) -> ModelLifecycle:
         self._loop = asyncio.get_running_loop()
         first = self._spawn(
-            self._load_all([self._spawn(self._load_first(entry)) for entry in self._repository])
+            self._load_all(
+                [
+                    self._spawn(self._load_first(entry))
+                    for entry in self._repository
+                    if entry.state is State.LOADING
+                ]
+            )
         )
         if self._join_loaded:
             await first
@@ -107,6 +145,12 @@ class ModelLifecycle:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         return task
+
+    def _begin(self, entry: Entry) -> Entry:
+        """Say of a version that nobody has loaded who will."""
+        if self._plan is not None and entry.name not in self._plan.pinned:
+            entry.demand, entry.state = self._demand, State.COLD
+        return entry
 
     def _change_of(self, name: str) -> asyncio.Lock:
         """Whoever holds it changes this model. It lets in whoever waits for it in order."""
@@ -226,6 +270,10 @@ class ModelLifecycle:
             there = self._repository.find(entry.name, entry.version)
             if there is not None and there.stamp == entry.stamp and there.state is not State.FAILED:
                 continue
+            self._begin(entry)
+            if entry.state is State.COLD and not self._repository.versions(entry.name):
+                self._repository.put(entry)  # nobody has asked for it, and it replaces nothing
+                continue
             if rest is None or await asyncio.to_thread(rest.may_try, entry.path, entry.stamp):
                 if there is not None and there.digest != entry.digest:
                     text = "%s %s: other bytes under the same version: %s before, %s now"
@@ -244,7 +292,7 @@ class ModelLifecycle:
         wanted = {entry.version for entry in model.entries}
         there_too = self._repository.versions(model.name).values()
         for entry in [entry for entry in there_too if entry.version not in wanted]:
-            if followed or entry.state is not State.READY:
+            if followed or not entry.is_available:
                 await self._retire(entry)
             elif not waits:
                 log.warning(
@@ -256,10 +304,14 @@ class ModelLifecycle:
     async def load(self, name: str) -> None:
         """Load a model, or load it anew.
 
-        Raises `ModelError` if its version in the folder does not pass its load gate.
+        Raises `ModelError` if its version in the folder does not pass its load gate, and
+        `Unavailable` if there is no room for it.
         """
         for model in await self.reload(name):
             for entry in model.entries:
+                there = self._repository.find(entry.name, entry.version)
+                if there is not None and there.demand is not None and there.state is State.COLD:
+                    await there.demand.wait(there, math.inf)
                 if model.unreadable or not self._serves(entry):
                     text = f"{name} {entry.version} did not load; the server's log says why"
                     raise ModelError("E_LOAD", text)
@@ -267,7 +319,7 @@ class ModelLifecycle:
     def _takes_traffic(self, entry: Entry) -> bool:
         """Does its version?"""
         there = self._repository.find(entry.name, entry.version)
-        return there is not None and there.state is State.READY
+        return there is not None and there.is_available
 
     def _serves(self, entry: Entry) -> bool:
         """Does its version, with these very bytes?"""
@@ -332,7 +384,7 @@ class ModelLifecycle:
                 await self._load_older(entry)
             entry.state, entry.code, entry.reason = State.FAILED, code, reason
             self._repository.choose_default(entry.name)
-            entry.model = None
+            self._let_go(entry)
         await self._tell()
         self._spawn(self._drain(model), self._draining)
 
@@ -344,8 +396,8 @@ class ModelLifecycle:
             return
         for older in found:
             there = self._repository.find(older.name, older.version)
-            if there is None or there.state is not State.READY:
-                self._repository.put(older)
+            if there is None or not there.is_available:
+                self._repository.put(self._begin(older))
                 await self._load(older)
             if self._takes_traffic(older):
                 log.warning("%s %s follows it", older.name, older.version)
@@ -354,24 +406,79 @@ class ModelLifecycle:
 
     async def _load(self, entry: Entry) -> None:
         """An entry that is in the repository already."""
+        was_available = entry.is_available
+        await self._load_in_pool(entry)
+        if not was_available or not entry.is_available:
+            self._repository.choose_default(entry.name)
+            await self._tell()
+
+    async def _load_in_pool(self, entry: Entry) -> None:
+        """Load an entry once there is room for it; READY or FAILED afterwards."""
+        if self._demand is None:
+            room: AbstractContextManager[None] = nullcontext()
+        else:
+            try:
+                room = await self._demand.room(entry)
+            except Unavailable as error:
+                entry.state, entry.code, entry.reason = State.FAILED, error.code, str(error)
+                log.error("%s %s is not ready: %s", entry.name, entry.version, error)
+                return
+        with room:
+            await self._load_now(entry)
+
+    async def _load_now(self, entry: Entry) -> None:
         await asyncio.get_running_loop().run_in_executor(
             self._pool, self._repository.load, entry, self._build
         )
         if entry.model is not None:
             await entry.model.__aenter__()
             entry.state = State.READY
-        self._repository.choose_default(entry.name)
-        await self._tell()
+            if self._demand is not None:
+                self._demand.hold(entry)
+
+    async def _load_cold(self, entry: Entry) -> None:
+        """Load a version that somebody asks for, in the room that was made, if it is still cold."""
+        async with self._change_of(entry.name):
+            if entry.state is State.COLD and self._repository.holds(entry):
+                await self._load_now(entry)
+                if not entry.is_available:
+                    self._repository.choose_default(entry.name)
+                    await self._tell()
+
+    async def _unload_cold(self, entry: Entry) -> None:
+        """Free the memory of a version that no request has, until somebody asks for it again."""
+        model = entry.model
+        if model is None:
+            return
+        entry.state = State.COLD
+        self._let_go(entry)
+        await model.retire()
+        self._tidy_soon()
+
+    def _let_go(self, entry: Entry) -> None:
+        entry.model = None
+        if self._demand is not None:
+            self._demand.let_go(entry)
+
+    def _tidy_soon(self) -> None:
+        """Give memory back, with that of what else is unloaded until then."""
+        if not (self._tidy_waits or self._stops):
+            self._tidy_waits = True
+            self._spawn(self._tidy_later())
+
+    async def _tidy_later(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), TIDY_S)
+        self._tidy_waits = False
+        await asyncio.to_thread(self._tidy)
 
     async def _replace(self, old: Entry | None, new: Entry) -> None:
-        """Load `new`; where it fails and `old` is ready, `old` stays."""
-        if old is None or old.state is not State.READY:
+        """Load `new`; where it fails and `old` is available, `old` stays."""
+        if old is None or not old.is_available:
             self._repository.put(new)
             await self._load(new)
             return
-        await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._repository.load, new, self._build
-        )
+        await self._load_in_pool(new)
         if new.model is None:
             log.error(
                 "%s %s goes on as it was: what lies in the folder now did not load",
@@ -379,8 +486,6 @@ class ModelLifecycle:
                 old.version,
             )
             return
-        await new.model.__aenter__()
-        new.state = State.READY
         self._repository.put(new)
         await self._retire(old)
 
@@ -392,7 +497,7 @@ class ModelLifecycle:
         if entry.model is None:
             return
         held, drain = entry.model.held, self._spawn(self._drain(entry.model), self._draining)
-        entry.model = None
+        self._let_go(entry)
         if not held:
             await asyncio.wait([drain])
 

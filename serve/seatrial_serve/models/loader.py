@@ -18,7 +18,9 @@ from seatrial_serve.inference.kept_receipt import KeptReceipt, KeptReceipts, rec
 from seatrial_serve.inference.load_gate import Admitted, LoadGate
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics.standing import GateResult, Held
+from seatrial_serve.models.described import Described, described
 from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.footprint import Growths, footprint
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.scan import open_entry
 from seatrial_serve.models.served_model import ServedModel
@@ -56,9 +58,30 @@ class Loader:
         self._settings, self._plan, self._metrics = settings, plan, metrics
         self._pool, self._host_stages = pool, host_stages
         self._receipts, self._measuring = KeptReceipts(cache_folder("receipts")), Lock()
+        self._growths = Growths()
 
     def __call__(self, entry: Entry) -> ServedModel:
         """Raises a `SeatrialError` that says why the version must not take traffic."""
+        growth = self._growths.begin()
+        try:
+            model = self._build(entry)
+        finally:
+            grown = self._growths.end(growth)
+        entry.memory_bytes = footprint(model.bundle.manifest, model.engine.variant, grown)
+        return model
+
+    def describe(self, entry: Entry) -> Described:
+        """What is known of a version that is not loaded: see `Repository.describe`.
+
+        Where signatures are required, nothing of it is parsed before its own was checked.
+        """
+        signed = self._trust.check(entry.path) if self._trust is not None else None
+        found = described(entry, self._identities, self._settings.variant)
+        if self._trust is not None and signed is not None:
+            self._trust.check_opened(entry.name, found.bundle, signed)
+        return found
+
+    def _build(self, entry: Entry) -> ServedModel:
         entry.gate = entry.held = entry.signed = None
         settings, trust = self._settings, self._trust
         signed = trust.check(entry.path) if trust is not None else None

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
-from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
+from seatrial_contracts.contract import DEFAULT_BODY_BYTES, MOST_BODY_BYTES, Contract
 from seatrial_contracts.contract_changes import compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError, ModelError, SeatrialError
 from seatrial_contracts.manifest import version_key
 from seatrial_serve.metrics.pressure import Pressure
 from seatrial_serve.metrics.standing import Standing
-from seatrial_serve.models.entry import Entry, State
+from seatrial_serve.models.described import Described, KnownModel, described
+from seatrial_serve.models.entry import Entry, NotLoaded, State
 from seatrial_serve.models.scan import (
     NOTHING,
     FoundModel,
@@ -55,6 +56,10 @@ class Repository:
         self.revision = 0
         """Counts changes of what is served: an equal number is an equal state."""
         self._largest = -1, DEFAULT_BODY_BYTES
+        self.on_demand = False
+        """Are there versions that are loaded at their first request?"""
+        self.describe: Callable[[Entry], Described] = described
+        """What is known of a version that is not loaded; blocking. Raises a `SeatrialError`."""
         sources.look()
         for model in self.scan():
             for entry in model.entries:
@@ -110,14 +115,14 @@ class Repository:
 
     def drop(self, entry: Entry) -> None:
         """Take an entry out; a request that has its model already still gets its answer."""
-        if self._entries.get(entry.name, {}).get(entry.version) is entry:
+        if self.holds(entry):
             del self._entries[entry.name][entry.version]
         self.choose_default(entry.name)
 
     def choose_default(self, name: str) -> None:
         """Decide anew what a model's own name stands for.
 
-        It is the version labelled "stable", else the highest that is ready, else the highest.
+        It is the version labelled "stable", else the highest that is available, else the highest.
         """
         self.revision += 1
         entries = self._entries.get(name)
@@ -127,7 +132,7 @@ class Repository:
             self._selections.pop(name, None)
             return
         labels = self.labels(name)
-        ready = [entry for entry in entries.values() if entry.state is State.READY]
+        ready = [entry for entry in entries.values() if entry.is_available]
         stable = entries.get(labels.get(STABLE, ""))
         self._served[name] = (
             stable
@@ -148,7 +153,12 @@ class Repository:
 
     @property
     def largest_body_bytes(self) -> int:
-        """The longest body that a loaded model takes: at least what models take by default."""
+        """The longest body that a loaded model takes: at least what models take by default.
+
+        Where versions are loaded on demand, it is what any may take.
+        """
+        if self.on_demand:
+            return MOST_BODY_BYTES
         if self._largest[0] != self.revision:
             models = [entry.model for entry in self if entry.model is not None]
             sizes = [model.contract.max_body_bytes for model in models]
@@ -200,6 +210,10 @@ class Repository:
         """Model names, sorted."""
         return sorted(self._entries)
 
+    def holds(self, entry: Entry) -> bool:
+        """Is it still the entry of its version?"""
+        return self._entries.get(entry.name, {}).get(entry.version) is entry
+
     def serves(self, name: str, version: str) -> bool:
         """Does a version take traffic, and do its sources still hold it?"""
         entry = self.find(name, version)
@@ -233,6 +247,17 @@ class Repository:
         ready = [entry.takes_traffic for entry in self._served.values()]
         return all(ready) or (self._wanted == "any" and any(ready))
 
+    def known(self, entry: Entry) -> KnownModel:
+        """The model of a version that takes traffic, or what is known of it before it is loaded.
+
+        Blocking, where it is not loaded. Raises `Unavailable` where it takes no traffic, and a
+        `SeatrialError` where its bundle cannot be read.
+        """
+        try:
+            return entry.ready_model()
+        except NotLoaded:
+            return self.describe(entry)
+
     def check_replacement(self, entry: Entry, contract: Contract) -> None:
         """Raise `ModelError` if a version would break an older one's clients.
 
@@ -241,11 +266,11 @@ class Repository:
         served = self._served.get(entry.name)
         if (
             served is None
-            or served.model is None
+            or not served.is_available
             or version_key(served.version) >= version_key(entry.version)
         ):
             return
-        differences = compare_contracts(served.model.contract, contract)
+        differences = compare_contracts(self.known(served).contract, contract)
         if not may_replace(served.version, entry.version, differences):
             text = (
                 f"it would break clients of {served.version} under the same major version: "

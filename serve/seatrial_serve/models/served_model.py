@@ -149,6 +149,11 @@ class ServedModel:
         """The bundle that is served."""
         return self.engine.bundle
 
+    @property
+    def variant(self) -> str:
+        """Which of its graphs answers."""
+        return self.engine.variant
+
     async def answer(self, given: Given, terms: Terms) -> Answer:
         """What the model answers for what a request asks. See `answer_rows`."""
         if isinstance(given, Mapping):

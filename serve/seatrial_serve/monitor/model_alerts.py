@@ -9,12 +9,14 @@ from seatrial_serve.monitor.figures import Figures
 
 CPU = "CPUExecutionProvider"
 DAY_S, WEEK_S = 86_400, 7 * 86_400
+RELOADING = 0.1
+"""The share of the time that loading one model may take."""
 DECAY = 0.05
 """How far accuracy may fall below its own mean of a week."""
 
 
 def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
-    """The load gate, the device, live parity, readiness, feedback, certificates."""
+    """The load gate, readiness, loads, the device, live parity, feedback, certificates."""
     model, this = figures.model, figures.this
     of = f'{this}, version="{bundle.version}"'
     at = {"version": bundle.version}
@@ -55,7 +57,7 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
         ),
         Alert(
             "SeatrialAbsent",
-            f"absent({names.BUNDLE_INFO}{{{this}}})",
+            f"absent({names.MODEL_READY}{{{this}}})",
             figures.windows.hold,
             "page",
             f"no server holds {model}",
@@ -63,7 +65,28 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
                 "Is the server up, does its bundles folder hold the model, "
                 "and does Prometheus scrape port 8002?"
             ),
-            Trial({"up": "1+0x60"}, {f'{names.BUNDLE_INFO}{{{of}, digest="d"}}': "1+0x60"}, "30m"),
+            Trial({"up": "1+0x60"}, {f"{names.MODEL_READY}{{{of}}}": "1+0x60"}, "30m"),
+        ),
+        Alert(
+            "SeatrialLoadedTooOften",
+            f"sum by (model) (rate({names.DEMAND_LOAD_SECONDS}{{{this}}}[15m])) > {RELOADING}",
+            "15m",
+            "ticket",
+            (
+                f"{model} is loaded again and again: {{{{ $value | humanizePercentage }}}} of the "
+                "time goes into it"
+            ),
+            (
+                "More models are asked for than fit into --model-memory-bytes. Raise it, "
+                f"name {model} in --pins, or give some models a server of their own."
+            ),
+            Trial(
+                {f"{names.DEMAND_LOAD_SECONDS}{{{of}}}": "0+12x60"},
+                {f"{names.DEMAND_LOAD_SECONDS}{{{of}}}": "0+1x60"},
+                "45m",
+                {"model": model},
+                "20%",
+            ),
         ),
         Alert(
             "SeatrialCpuFallback",

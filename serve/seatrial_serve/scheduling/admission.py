@@ -46,12 +46,14 @@ class Backlog:
         self.users = 0
         self._clock = clock
         self._ended = max(1.0, MEMORY_S / first_s)
-        self._busy_s, self._since = self._ended * first_s, 0.0
+        self._busy_s = self._ended * first_s
+        self.since_s = 0.0
+        """When the last one ended, or the first of those that are here came."""
 
     def enter(self) -> None:
         """A request is here as a whole."""
         if not self.users:
-            self._since = self._clock()
+            self.since_s = self._clock()
         self.users += 1
 
     def leave(self, error: type[BaseException] | None = None, requests: int = 1) -> None:
@@ -63,12 +65,12 @@ class Backlog:
         self.users -= requests
         now = self._clock()
         if error is None:
-            spent = now - self._since
+            spent = now - self.since_s
             fade = math.exp(-spent / MEMORY_S)
             self._busy_s = self._busy_s * fade + spent
             self._ended = self._ended * fade + requests
         if error is None or issubclass(error, (ModelError, Unavailable)):
-            self._since = now
+            self.since_s = now
 
     @property
     def expected_s(self) -> float:

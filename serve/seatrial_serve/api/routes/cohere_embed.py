@@ -16,7 +16,7 @@ from seatrial_serve.api.routes.body import TEXT, VECTOR, Body, listed
 from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routes.texts import TextEmbedding, Vectors, prompt_among
 from seatrial_serve.http.status import ToldError
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 
 Type = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
 PROMPTS: Mapping[str, Sequence[str]] = {
@@ -70,7 +70,7 @@ class CohereEmbed(Route[EmbedBody]):
         """See `Route`."""
         return orjson.dumps({"message": told.text, "id": told.request_id, "code": told.code})
 
-    def fit(self, model: ServedModel) -> TextEmbedding:
+    def fit(self, model: KnownModel) -> TextEmbedding:
         """See `Route`."""
         return TextEmbedding(model)
 

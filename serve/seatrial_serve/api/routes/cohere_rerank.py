@@ -15,7 +15,7 @@ from seatrial_serve.api.routes.cohere_embed import COHERE_ERROR
 from seatrial_serve.api.routes.rerank import Ranked, Reranker
 from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.http.status import ToldError
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 
 
 class Document(Body):
@@ -75,7 +75,7 @@ class CohereRerank(Route[CohereBody]):
         """See `Route`."""
         return orjson.dumps({"message": told.text, "id": told.request_id, "code": told.code})
 
-    def fit(self, model: ServedModel) -> Reranker:
+    def fit(self, model: KnownModel) -> Reranker:
         """See `Route`."""
         return Reranker(model)
 
@@ -108,7 +108,7 @@ class JinaRerank(Route[JinaBody]):
         """See `Route`."""
         return orjson.dumps({"detail": told.text, "id": told.request_id, "code": told.code})
 
-    def fit(self, model: ServedModel) -> Reranker:
+    def fit(self, model: KnownModel) -> Reranker:
         """See `Route`."""
         return Reranker(model)
 

@@ -27,7 +27,7 @@ from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routes.texts import check_number
 from seatrial_serve.http.status import ToldError
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 from seatrial_serve.process.json_pieces import write_json
 
 UNIVARIATE = "univariate_time_series"
@@ -87,7 +87,7 @@ class ForecastBody(Body):
 class Forecaster:
     """A model that forecasts one series."""
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: KnownModel) -> None:
         """Raises `Refusal` where the model takes or answers something else."""
         contract = model.contract
         taken, found = contract.inputs[0].kind, [
@@ -210,7 +210,7 @@ class KserveForecast(Route[ForecastBody]):
         }  # fmt: skip
         return orjson.dumps({"error": error})
 
-    def fit(self, model: ServedModel) -> Forecaster:
+    def fit(self, model: KnownModel) -> Forecaster:
         """See `Route`."""
         return Forecaster(model)
 

@@ -14,7 +14,7 @@ from seatrial_serve.api.routes.body import COUNT, TEXT, VECTOR, Body, listed
 from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routes.texts import TextEmbedding, Vectors
 from seatrial_serve.http.status import ToldError
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 
 Ids = Annotated[list[int], Field(min_length=1)]
 
@@ -80,7 +80,7 @@ class OpenAiEmbeddings(Route[EmbeddingsBody]):
         """See `Route`."""
         return openai_error(told)
 
-    def fit(self, model: ServedModel) -> TextEmbedding:
+    def fit(self, model: KnownModel) -> TextEmbedding:
         """See `Route`."""
         return TextEmbedding(model)
 

@@ -20,7 +20,7 @@ from seatrial_contracts.kinds.tokenised import Tokenise
 from seatrial_serve.api.exchange import Job, Reply
 from seatrial_serve.api.routes.texts import check_number
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel, loaded
 from seatrial_serve.process.json_pieces import write_json
 
 
@@ -39,7 +39,7 @@ Described = Callable[[list[Ranked]], Any]
 class Reranker:
     """A model that says how relevant a text is to a query."""
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: KnownModel) -> None:
         """Raises `Refusal` where the model takes or answers something else."""
         fields = model.contract.inputs
         kind = fields[0].kind
@@ -88,7 +88,7 @@ class Reranker:
         )
 
     def _check_uncut(self, rows: Sequence[dict[str, Any]]) -> None:
-        stage = self.model.engine.front.stages[self.name]
+        stage = loaded(self.model).engine.front.stages[self.name]
         assert isinstance(stage, Tokenise)
         for place, row in enumerate(rows):
             if stage.cuts(row[self.name]):
@@ -103,7 +103,7 @@ class Reranker:
             scores = sigmoid(scores)
         order = np.argsort(-scores, kind="stable").tolist()
         value = describe([Ranked(place, scores[place]) for place in order])
-        few = answer.rows <= self.model.few_rows
+        few = answer.rows <= loaded(self.model).few_rows
         return Reply(write_json(value, 0 if few else answer.size_bytes), answer=answer)
 
 

@@ -19,8 +19,8 @@ from seatrial_serve.api.routing import default_entry
 from seatrial_serve.http.body import Receive, Scope, read_body, too_large
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 from seatrial_serve.http.status import ToldError
+from seatrial_serve.models.described import KnownModel
 from seatrial_serve.models.entry import Entry
-from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.budget import GROWTH
 
 
@@ -43,10 +43,10 @@ class Route(ABC, Generic[B]):
         """An error in the shape of the protocol."""
 
     @abstractmethod
-    def fit(self, model: ServedModel) -> Any:
+    def fit(self, model: KnownModel) -> Any:
         """What of a model answers here. Raises `Refusal` where the model does not fit."""
 
-    def is_offered_by(self, model: ServedModel) -> bool:
+    def is_offered_by(self, model: KnownModel) -> bool:
         """Does the model fit?"""
         try:
             self.fit(model)

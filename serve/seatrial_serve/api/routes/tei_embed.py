@@ -20,7 +20,7 @@ from seatrial_serve.api.routes.tei import TEI_ERROR, TextsBody, tei_error, texts
 from seatrial_serve.api.routes.texts import TextEmbedding, TextInput, Vectors
 from seatrial_serve.http.status import ToldError
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 from seatrial_serve.process.json_pieces import write_json
 
 VECTORS = 2
@@ -51,7 +51,7 @@ class TeiEmbed(Route[EmbedBody]):
         """See `Route`."""
         return tei_error(told)
 
-    def fit(self, model: ServedModel) -> Any:
+    def fit(self, model: KnownModel) -> Any:
         """See `Route`."""
         return TextEmbedding(model)
 
@@ -60,7 +60,7 @@ class TeiEmbed(Route[EmbedBody]):
         return embed_job(asked.model, body)
 
 
-def embed_job(model: ServedModel, body: EmbedBody) -> Job:
+def embed_job(model: KnownModel, body: EmbedBody) -> Job:
     """The vectors of a request's texts. Raises `Refusal`."""
     embedding = TextEmbedding(model)
     body.check_side(embedding.input.kind)
@@ -83,7 +83,7 @@ class TeiEmbedAll(TeiEmbed):
     summary = "text-embeddings-inference's vectors of the tokens of texts"
     answers: ClassVar[JsonSchema] = listed(listed(VECTOR))
 
-    def fit(self, model: ServedModel) -> Any:
+    def fit(self, model: KnownModel) -> Any:
         """See `Route`."""
         return vectors_of_tokens(model.contract), TextInput(model)
 
@@ -134,7 +134,7 @@ class TeiEmbedSparse(TeiEmbedAll):
     summary = "text-embeddings-inference's sparse vectors of texts"
     answers: ClassVar[JsonSchema] = listed(listed(closed_object({"index": COUNT, "value": NUMBER})))
 
-    def fit(self, model: ServedModel) -> Any:
+    def fit(self, model: KnownModel) -> Any:
         """See `Route`."""
         return terms_of(model.contract), TextInput(model)
 

@@ -12,9 +12,15 @@ from seatrial_contracts.kinds.label import Label
 from seatrial_serve.access.caller import Scope
 from seatrial_serve.api.openapi import FAILURE, REFUSALS
 from seatrial_serve.api.routes.texts import TextInput
-from seatrial_serve.api.routing import check_caller, default_entry, json_response, reading
+from seatrial_serve.api.routing import (
+    check_caller,
+    default_entry,
+    json_response,
+    known_model,
+    reading,
+)
+from seatrial_serve.models.described import KnownModel
 from seatrial_serve.models.repository import Repository
-from seatrial_serve.models.served_model import ServedModel
 
 FAILURES: dict[int | str, str] = {
     400: "The model takes something else than a text.",
@@ -36,12 +42,12 @@ def info_router(repository: Repository) -> APIRouter:
     async def show_info(request: Request) -> Response:
         entry = default_entry(repository)
         check_caller(request, Scope.READ, entry.name)
-        return json_response(info(entry.ready_model()))
+        return json_response(info(await known_model(repository, entry)))
 
     return router
 
 
-def info(model: ServedModel) -> dict[str, Any]:
+def info(model: KnownModel) -> dict[str, Any]:
     """What their clients read of a model. Raises `Refusal` where it takes something else."""
     contract, kind = model.contract, TextInput(model).kind
     told: dict[str, Any] = {}
@@ -56,8 +62,8 @@ def info(model: ServedModel) -> dict[str, Any]:
             }
     return {
         "model_id": model.name,
-        "model_sha": model.engine.bundle.digest,
-        "model_dtype": model.engine.variant,
+        "model_sha": model.bundle.digest,
+        "model_dtype": model.variant,
         "model_type": told,
         "max_input_length": kind.max_tokens,
         "max_client_batch_size": contract.limits.max_rows,

@@ -20,7 +20,7 @@ from seatrial_serve.api.routes.tei import TEI_ERROR, CutBody, tei_error
 from seatrial_serve.api.routes.texts import TextInput
 from seatrial_serve.http.status import ToldError
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 from seatrial_serve.process.json_pieces import write_json
 
 
@@ -60,7 +60,7 @@ class TeiPredict(Route[PredictBody]):
         """See `Route`."""
         return tei_error(told)
 
-    def fit(self, model: ServedModel) -> Any:
+    def fit(self, model: KnownModel) -> Any:
         """See `Route`."""
         return labels_of(model.contract), TextInput(model)
 

@@ -14,7 +14,7 @@ from seatrial_serve.api.routes.rerank import Ranked, Reranker
 from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routes.tei import TEI_ERROR, Side, tei_error
 from seatrial_serve.http.status import ToldError
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 
 
 class RerankBody(Body):
@@ -58,7 +58,7 @@ class TeiRerank(Route[RerankBody]):
         """See `Route`."""
         return tei_error(told)
 
-    def fit(self, model: ServedModel) -> Reranker:
+    def fit(self, model: KnownModel) -> Reranker:
         """See `Route`."""
         return Reranker(model)
 

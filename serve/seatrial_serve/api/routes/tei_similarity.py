@@ -13,7 +13,7 @@ from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routes.tei import TEI_ERROR, TextsBody, tei_error, unit
 from seatrial_serve.api.routes.texts import TextEmbedding, Vectors
 from seatrial_serve.http.status import ToldError
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 
 
 class Sentences(Body):
@@ -43,7 +43,7 @@ class TeiSimilarity(Route[SimilarityBody]):
         """See `Route`."""
         return tei_error(told)
 
-    def fit(self, model: ServedModel) -> Any:
+    def fit(self, model: KnownModel) -> Any:
         """See `Route`."""
         return TextEmbedding(model)
 
@@ -52,7 +52,7 @@ class TeiSimilarity(Route[SimilarityBody]):
         return similarity_job(asked.model, body)
 
 
-def similarity_job(model: ServedModel, body: SimilarityBody) -> Job:
+def similarity_job(model: KnownModel, body: SimilarityBody) -> Job:
     """The cosines of a request's sentences. Raises `Refusal`."""
     embedding = TextEmbedding(model)
     body.parameters.check_side(embedding.input.kind)

@@ -16,7 +16,7 @@ from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routes.tei import TEI_ERROR, tei_error
 from seatrial_serve.api.routes.texts import TextInput
 from seatrial_serve.http.status import ToldError
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 
 
 class TokenizeBody(Body):
@@ -51,7 +51,7 @@ class TeiTokenize(Route[TokenizeBody]):
         """See `Route`."""
         return tei_error(told)
 
-    def fit(self, model: ServedModel) -> TextInput:
+    def fit(self, model: KnownModel) -> TextInput:
         """See `Route`."""
         return TextInput(model)
 

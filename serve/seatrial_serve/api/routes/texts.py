@@ -16,7 +16,7 @@ from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.kinds.tokenised import Tokenise
 from seatrial_serve.api.exchange import Job, Reply
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel, loaded
 from seatrial_serve.process.json_pieces import write_json
 
 Described = Callable[["Vectors"], Any]
@@ -26,7 +26,7 @@ Described = Callable[["Vectors"], Any]
 class TextInput:
     """The only input of a model that takes a text."""
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: KnownModel) -> None:
         """Raises `Refusal` where the model takes something else."""
         fields = model.contract.inputs
         kind = fields[0].kind
@@ -38,7 +38,7 @@ class TextInput:
     @cached_property
     def tokenizer(self) -> Any:
         """The model's own, as its host stage has it."""
-        return self._model.engine.front.stages[self.name].tokenizer  # type: ignore[attr-defined]
+        return loaded(self._model).engine.front.stages[self.name].tokenizer  # type: ignore[attr-defined]
 
     def rows(
         self, texts: Sequence[str | Sequence[int]], *, may_cut: bool = True
@@ -56,7 +56,7 @@ class TextInput:
             for place, text in enumerate(texts)
         ]
         if not may_cut:
-            stage = self._model.engine.front.stages[self.name]
+            stage = loaded(self._model).engine.front.stages[self.name]
             assert isinstance(stage, Tokenise)
             for place, row in enumerate(rows):
                 if stage.cuts(row[self.name]):
@@ -96,7 +96,7 @@ def check_number(each: Sequence[Any], contract: Contract, what: str = "texts") -
 class Vectors(NamedTuple):
     """The vectors of a request's texts, and how many tokens they took."""
 
-    model: ServedModel
+    model: KnownModel
     rows: Sequence[Array]
     """float32, whole or cut."""
     formed: Callable[[str], list[Array]]
@@ -107,7 +107,7 @@ class Vectors(NamedTuple):
 class TextEmbedding:
     """A model that embeds texts."""
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: KnownModel) -> None:
         """Raises `Refusal` where the model answers something else."""
         self.model, self.input = model, TextInput(model)
         self.output, self.kind = embedding_of(model.contract)
@@ -160,7 +160,7 @@ class TextEmbedding:
             self.model, formed("float32"), formed, sum(len(note.offsets) for note in notes)
         )
         value = describe(vectors)
-        few = answer.rows <= self.model.few_rows
+        few = answer.rows <= loaded(self.model).few_rows
         return Reply(write_json(value, 0 if few else answer.size_bytes), answer=answer)
 
 

@@ -18,17 +18,17 @@ from seatrial_serve.api.tasks.speech import AutomaticSpeechRecognition
 from seatrial_serve.api.tasks.task import Task
 from seatrial_serve.api.tasks.vectors import FeatureExtraction, SentenceSimilarity
 from seatrial_serve.api.tasks.zero_shot import ZeroShotClassification
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 
 TASKS: Sequence[type[Task[Any]]] = (
     FeatureExtraction, SentenceSimilarity, TextClassification, TokenClassification,
     QuestionAnswering, ZeroShotClassification, ImageClassification, ObjectDetection,
     ImageSegmentation, AudioClassification, AutomaticSpeechRecognition,
 )  # fmt: skip
-_known: WeakKeyDictionary[ServedModel, Sequence[Task[Any]]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[KnownModel, Sequence[Task[Any]]] = WeakKeyDictionary()
 
 
-def tasks_of(model: ServedModel) -> Sequence[Task[Any]]:
+def tasks_of(model: KnownModel) -> Sequence[Task[Any]]:
     """The tasks that a model does; they are looked for once."""
     found = _known.get(model)
     if found is None:
@@ -36,14 +36,14 @@ def tasks_of(model: ServedModel) -> Sequence[Task[Any]]:
     return found
 
 
-def _tried(task: type[Task[Any]], model: ServedModel) -> Task[Any] | None:
+def _tried(task: type[Task[Any]], model: KnownModel) -> Task[Any] | None:
     try:
         return task(model)
     except Refusal:
         return None
 
 
-def task_for(model: ServedModel, inputs: Any) -> Task[Any]:
+def task_for(model: KnownModel, inputs: Any) -> Task[Any]:
     """The task of the model that takes these inputs. Raises `Refusal`."""
     known = tasks_of(model)
     if not known:

@@ -16,7 +16,7 @@ from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.kinds.text_pair import TextPair
 from seatrial_serve.api.routes.body import Body
 from seatrial_serve.api.tasks.task import RowTask, Telling, TextBody, check_fixed
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 
 NOT_CUT = "a request without it: a text is read as one"
 SCORE = {"score": {"type": "number"}}
@@ -125,7 +125,7 @@ class QuestionAnswering(RowTask[QuestionBody]):
         "items": closed_object({"answer": {"type": "string"}, **SCORE, **place_schemas()}),
     }
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: KnownModel) -> None:
         super().__init__(model)
         assert isinstance(self.output.kind, Extract)
         self.extract = self.output.kind

@@ -15,7 +15,7 @@ from seatrial_contracts.kinds.output_kind import Arrays, OptionValues, OutputKin
 from seatrial_serve.api.exchange import Job, Reply
 from seatrial_serve.api.routes.body import NUMBER, TEXT, B, Body, listed
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 from seatrial_serve.process.json_pieces import write_json
 
 SCORED = {"label": TEXT, "score": NUMBER}
@@ -35,7 +35,7 @@ class Task(ABC, Generic[B]):
     answers: ClassVar[JsonSchema]
     """JSON Schema (2020-12) of its output."""
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: KnownModel) -> None:
         """Raises `Refusal` where the model does not do it."""
         self.model, self.contract = model, model.contract
 
@@ -89,7 +89,7 @@ class RowTask(Task[B]):
     takes_kind: ClassVar[type[Kind]]
     gives_kinds: ClassVar[tuple[type[OutputKind], ...]]
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: KnownModel) -> None:
         super().__init__(model)
         fields = self.contract.inputs
         given = fields[0].kind

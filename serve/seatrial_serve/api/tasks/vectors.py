@@ -13,7 +13,7 @@ from seatrial_serve.api.routes.tei_embed import EmbedBody, embed_job
 from seatrial_serve.api.routes.tei_similarity import SimilarityBody, similarity_job
 from seatrial_serve.api.routes.texts import TextEmbedding
 from seatrial_serve.api.tasks.task import Task
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 
 
 class FeatureBody(EmbedBody):
@@ -32,7 +32,7 @@ class FeatureExtraction(Task[FeatureBody]):
     body = FeatureBody
     answers: ClassVar[JsonSchema] = listed(VECTOR)
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: KnownModel) -> None:
         super().__init__(model)
         TextEmbedding(model)
 
@@ -52,7 +52,7 @@ class SentenceSimilarity(Task[SimilarityBody]):
     body = SimilarityBody
     answers = VECTOR
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: KnownModel) -> None:
         super().__init__(model)
         TextEmbedding(model)
 

@@ -19,7 +19,7 @@ from seatrial_serve.api.routes.body import Body
 from seatrial_serve.api.routes.texts import check_number
 from seatrial_serve.api.tasks.task import LABELS, Task, TextBody
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.described import KnownModel
 from seatrial_serve.process.json_pieces import write_json
 
 BLANK = "{}"
@@ -54,7 +54,7 @@ class ZeroShotClassification(Task[ZeroShotBody]):
     body = ZeroShotBody
     answers = LABELS
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: KnownModel) -> None:
         super().__init__(model)
         fields, kind = self.contract.inputs, self.contract.inputs[0].kind
         found = [

@@ -1,0 +1,332 @@
+"""Models that are loaded at their first request, and unloaded when others want their memory."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from support.running import Running, run_app
+from support.toys import answer, toy_bundle
+
+from seatrial_contracts.errors import DeclarationError, Unavailable
+from seatrial_serve.inference import engine
+from seatrial_serve.metrics.demand import DemandMetrics
+from seatrial_serve.metrics.metrics import Metrics
+from seatrial_serve.models import loader, on_demand
+from seatrial_serve.models.entry import Entry, State
+from seatrial_serve.models.on_demand import OnDemand
+from seatrial_serve.runtimes.fake import FakeRuntime
+from seatrial_serve.settings import load_settings
+
+MIB = 2**20
+ROW = {"x": 3.0, "word": "a"}
+NAMES = ("one", "two", "three")
+
+
+class Loads:
+    """Counts loads of graphs, and can hold them up or let them fail."""
+
+    def __init__(self) -> None:
+        self.count, self.seconds, self.error = 0, 0.0, ""
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, _graph: Any, _options: Any) -> FakeRuntime:
+        self.count += 1
+        self.gate.wait(30)
+        time.sleep(self.seconds)
+        if self.error:
+            raise RuntimeError(self.error)
+        return FakeRuntime(
+            answer, inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"]
+        )
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
+    """Every toy takes 1 MiB, and may be unloaded 10 ms after its last request."""
+    made = Loads()
+    monkeypatch.setattr(engine, "runtimes", lambda: {"fake": made})
+    monkeypatch.setattr(loader, "footprint", lambda *_: MIB)
+    monkeypatch.setattr(on_demand, "assumed_bytes", lambda _: MIB)
+    monkeypatch.setattr(on_demand, "FEWEST_S", 0.01)
+    return made
+
+
+@asynccontextmanager
+async def serving(folder: Path, **options: Any) -> AsyncIterator[Running]:
+    for name in NAMES:
+        toy_bundle(folder, name=name)
+    async with run_app(folder, **({"load": "on-demand"} | options)) as running:
+        yield running
+
+
+def states(running: Running) -> dict[str, str]:
+    return {entry.name: str(entry.state) for entry in running.repository}
+
+
+async def answered(running: Running, model: str, **options: Any) -> httpx.Response:
+    said = await running.ask([ROW], model, **options)
+    assert said.status_code == 200, said.text
+    assert said.json()["predictions"][0]["twice"] == 6.0
+    return said
+
+
+def samples(running: Running, name: str) -> dict[tuple[str, ...], float]:
+    return {
+        tuple(sample.labels.values()): sample.value
+        for family in running.metrics.collect()
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+async def test_a_model_is_loaded_at_its_first_request(tmp_path: Path, loads: Loads) -> None:
+    async with serving(tmp_path) as running:
+        assert loads.count == 0
+        assert states(running) == dict.fromkeys(NAMES, "COLD")
+        await answered(running, "two")
+        assert states(running) == {"one": "COLD", "two": "READY", "three": "COLD"}
+        await answered(running, "two")
+        assert loads.count == 1
+        assert samples(running, "seatrial_demand_loads_total") == {("two", "1.0.0"): 1}
+        assert samples(running, "seatrial_demand_held_bytes") == {(): MIB}
+
+
+async def test_what_is_known_of_a_model_needs_no_load(tmp_path: Path, loads: Loads) -> None:
+    async with serving(tmp_path) as running:
+        get = running.client.get
+        assert (await get("/v2/health/ready")).status_code == 200
+        assert (await get("/v2/models/one/ready")).status_code == 200
+        metadata = (await get("/v2/models/one")).json()
+        config = (await get("/v2/models/one/config")).json()
+        signature = (await get("/v1/models/one/metadata")).json()
+        page = (await get("/v1/models/one")).json()
+        document = (await get("/openapi.json")).json()
+        index = (await running.client.post("/v2/repository/index", json={})).json()
+        assert loads.count == 0
+        assert [each["name"] for each in metadata["inputs"]] == ["x", "word"]
+        assert metadata["properties"]["variant"] == "fp32"
+        assert config["dynamic_batching"] == {}
+        assert "x" in str(signature)
+        assert page["example"].keys() == ROW.keys()
+        assert page["versions"][0]["state"] == "COLD"
+        assert "load_gate" not in page
+        assert "/v1/models/one:predict" in document["paths"]
+        assert {each["state"] for each in index} == {"READY"}
+        assert samples(running, "seatrial_model_ready")[("one", "1.0.0")] == 1
+        await answered(running, "one")
+        assert (await get("/v2/models/one")).json() == metadata
+        assert (await get("/v1/models/one")).json()["load_gate"]
+
+
+async def test_a_crowd_waits_for_one_load(tmp_path: Path, loads: Loads) -> None:
+    async with serving(tmp_path) as running:
+        loads.seconds = 0.05
+        await asyncio.gather(*(answered(running, "one") for _ in range(20)))
+        assert loads.count == 1
+        assert samples(running, "seatrial_demand_wait_seconds_count")[("loaded",)] == 20
+
+
+async def test_the_model_that_is_worth_least_goes(tmp_path: Path, loads: Loads) -> None:
+    async with serving(tmp_path, model_memory_bytes=2 * MIB) as running:
+        await answered(running, "one")
+        await answered(running, "two")
+        await asyncio.sleep(0.1)
+        await answered(running, "one")
+        await answered(running, "three")
+        assert states(running) == {"one": "READY", "two": "COLD", "three": "READY"}
+        assert samples(running, "seatrial_demand_evictions_total") == {("two", "1.0.0"): 1}
+        await answered(running, "two")
+        assert loads.count == 4
+        assert samples(running, "seatrial_demand_models_held") == {(): 2}
+
+
+async def test_a_model_that_answers_just_now_stays(tmp_path: Path, loads: Loads) -> None:
+    async with serving(tmp_path, model_memory_bytes=MIB) as running:
+        await answered(running, "one")
+        entry = running.repository.find("one")
+        assert entry is not None
+        assert entry.model is not None
+        entry.model.hold()  # as a request does that takes long
+        waits = asyncio.create_task(answered(running, "two"))
+        late = await running.ask([ROW], "three", headers={"X-Request-Timeout-Ms": "300"})
+        assert late.status_code == 503
+        assert states(running)["one"] == "READY"
+        entry.model.release()
+        await waits
+        assert states(running)["one"] == "COLD"
+
+
+async def test_who_cannot_wait_is_told_when_to_come_back(tmp_path: Path, loads: Loads) -> None:
+    async with serving(tmp_path) as running:
+        loads.gate.clear()
+        early = await running.ask([ROW], "one", headers={"X-Request-Timeout-Ms": "50"})
+        assert early.status_code == 503
+        assert early.json()["code"] == "E_NOT_READY"
+        assert "being loaded, which takes about 1.0 s" in early.json()["error"]
+        assert int(early.headers["retry-after"]) >= 1
+        loads.gate.set()
+        await answered(running, "one")
+        assert loads.count == 1  # which went on meanwhile
+
+
+async def test_a_model_that_fails_its_load_says_so(tmp_path: Path, loads: Loads) -> None:
+    async with serving(tmp_path) as running:
+        loads.error = "no such operator"
+        said = await running.ask([ROW], "one")
+        assert said.status_code == 503
+        assert said.json()["code"] == "E_NOT_READY"
+        loads.error = ""
+        await answered(running, "two")
+        assert states(running)["one"] == "FAILED"
+        assert (await running.client.get("/v2/health/ready")).status_code == 503
+        await running.lifecycle.reload()
+        await answered(running, "one")
+
+
+async def test_a_model_larger_than_the_limit_is_refused_and_stays_known(
+    tmp_path: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        on_demand, "assumed_bytes", lambda entry: (9 if entry.name == "one" else 1) * MIB
+    )
+    async with serving(tmp_path, model_memory_bytes=2 * MIB) as running:
+        await answered(running, "two")
+        said = await running.ask([ROW], "one")
+        assert said.status_code == 503
+        assert said.json()["code"] == "E_MEMORY"
+        assert "one 1.0.0 takes about 9 MB, and models may take 2 MB" in said.json()["error"]
+        assert states(running) == {"one": "COLD", "two": "READY", "three": "COLD"}
+        assert loads.count == 1
+
+
+async def test_pinned_models_are_there_from_the_start_and_stay(
+    tmp_path: Path, loads: Loads
+) -> None:
+    limited = {"load": "pinned", "pins": ("one",), "model_memory_bytes": 2 * MIB}
+    async with serving(tmp_path, **limited) as running:
+        assert states(running) == {"one": "READY", "two": "COLD", "three": "COLD"}
+        for name in ("two", "three", "two"):
+            await asyncio.sleep(0.05)
+            await answered(running, name)
+            assert states(running)["one"] == "READY"
+        assert loads.count == 4
+
+
+async def test_a_new_version_is_proven_before_it_follows_a_cold_one(
+    tmp_path: Path, loads: Loads
+) -> None:
+    async with serving(tmp_path) as running:
+        toy_bundle(tmp_path, name="one", version="1.1.0")
+        loads.error = "no such operator"
+        await running.lifecycle.reload()
+        said = running.repository.find("one")
+        assert said is not None
+        assert said.version == "1.0.0"
+        loads.error = ""
+        toy_bundle(tmp_path, name="one", version="1.2.0")
+        toy_bundle(tmp_path, name="four")
+        await running.lifecycle.reload()
+        assert states(running) == {"one": "READY", "two": "COLD", "three": "COLD", "four": "COLD"}
+        assert (await answered(running, "one")).json()["model_version"] == "1.2.0"
+        await answered(running, "four")
+
+
+async def test_an_administrator_loads_a_cold_model(tmp_path: Path, loads: Loads) -> None:
+    async with serving(tmp_path, admin=True) as running:
+        said = await running.client.post("/v2/repository/models/one/load", json={})
+        assert said.status_code == 200, said.text
+        assert states(running)["one"] == "READY"
+        said = await running.client.post("/v2/repository/models/one/unload", json={})
+        assert said.status_code == 200, said.text
+        assert "one" not in states(running)
+
+
+async def test_a_client_that_leaves_ends_no_load(tmp_path: Path, loads: Loads) -> None:
+    async with serving(tmp_path) as running:
+        loads.gate.clear()
+        leaves = asyncio.create_task(running.ask([ROW], "one"))
+        stays = asyncio.create_task(answered(running, "one"))
+        await asyncio.sleep(0.05)
+        leaves.cancel()
+        loads.gate.set()
+        await stays
+        assert loads.count == 1
+
+
+class Simulated:
+    """A server of models that all cost the same, by a clock of its own."""
+
+    def __init__(self, models: int, room: int, load_s: float) -> None:
+        self.now, self.load_s, self.loads = 0.0, load_s, 0
+        self.demand = OnDemand(
+            self._load, self._unload, asyncio.ensure_future, room * MIB,
+            DemandMetrics(Metrics(on=False)), clock=lambda: self.now,
+        )  # fmt: skip
+        self.entries = [
+            Entry(f"m{place}", "1.0.0", Path(), demand=self.demand, memory_bytes=MIB, load_s=load_s)
+            for place in range(models)
+        ]
+
+    async def _load(self, entry: Entry) -> None:
+        self.now += self.load_s
+        self.loads += 1
+        entry.model = SimpleNamespace(held=False, backlog=SimpleNamespace(since_s=self.now))  # type: ignore[assignment]
+        entry.state = State.READY
+        self.demand.hold(entry)
+
+    async def _unload(self, entry: Entry) -> None:
+        entry.model, entry.state = None, State.COLD
+        self.demand.let_go(entry)
+
+    async def ask(self, place: int, patience_s: float) -> bool:
+        """Was it answered?"""
+        entry = self.entries[place]
+        if entry.model is None:
+            try:
+                await self.demand.wait(entry, self.now + patience_s)
+            except Unavailable:
+                return False
+        assert entry.model is not None
+        entry.model.backlog.since_s = self.now
+        return True
+
+
+async def test_a_burst_over_more_models_than_fit_does_not_thrash() -> None:
+    simulated = Simulated(models=100, room=10, load_s=1.0)
+    for place in range(10):
+        assert await simulated.ask(place, 60)
+    begin = simulated.now
+    answers = []
+    for second in range(60):
+        for place in range(10):  # the ten that are warm, each second
+            answers.append(await simulated.ask(place, 0.5))
+        await simulated.ask(10 + second % 90, 0.5)  # and one of the others, which cannot wait
+        await asyncio.sleep(0)
+        simulated.now += 0.4
+    assert all(answers)
+    assert simulated.loads == 10
+    assert simulated.now - begin < 60
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"load": "pinned"}, "names of models: --pins NAME,NAME; or --load on-demand"),
+        ({"pins": ("churn",)}, "--load pinned as well"),
+        ({"model_memory_bytes": MIB}, "--load on-demand, or --load pinned"),
+        ({"load": "on-demand", "multi_model": True}, "POST /models and DELETE say what is loaded"),
+    ],
+)
+def test_settings_that_do_not_go_together(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(DeclarationError, match=said):
+        load_settings(**options)
