@@ -308,8 +308,7 @@ async def test_a_burst_over_more_models_than_fit_does_not_thrash() -> None:
     begin = simulated.now
     answers = []
     for second in range(60):
-        for place in range(10):  # the ten that are warm, each second
-            answers.append(await simulated.ask(place, 0.5))
+        answers += [await simulated.ask(place, 0.5) for place in range(10)]  # those that are warm
         await simulated.ask(10 + second % 90, 0.5)  # and one of the others, which cannot wait
         await asyncio.sleep(0)
         simulated.now += 0.4
