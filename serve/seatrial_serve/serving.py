@@ -30,6 +30,7 @@ from seatrial_serve.process.resources import (
     plan_threads,
     usable_cores,
 )
+from seatrial_serve.scheduling.fair_order import FinishOrder
 from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings
 
@@ -72,9 +73,10 @@ def open_serving(
         recording(settings.audit_log),
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial") as pool,
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial-load") as loads,
-        FairPool(plan.runs) as host_stages,
+        FairPool(plan.runs, "cores", FinishOrder) as cores,
+        FairPool(plan.runs, "host-stage") as host_stages,
     ):
-        loader = Loader(settings, plan, pool, host_stages, metrics, repository)
+        loader = Loader(settings, plan, cores, host_stages, metrics, repository)
         lifecycle = ModelLifecycle(
             repository,
             loader,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from support.properties import drawing
 
 from seatrial_serve.inference import engine, load_gate
 from seatrial_serve.models.loader import Loader
+from seatrial_serve.scheduling.fair_pool import FairPool
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def loader() -> Iterator[Loader]:
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
+    with pytest.MonkeyPatch.context() as patch, FairPool(1) as pool:
         patch.setattr(load_gate, "MEASURE_BUDGET_S", 0.001)
         patch.setattr(engine, "runtimes", lambda: {"fake": load_fake})
         yield make_loader(pool)

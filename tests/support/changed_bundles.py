@@ -18,7 +18,6 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -473,10 +472,10 @@ def outcome(folder: Path, loader: Loader) -> str:
     return "served"
 
 
-def make_loader(pool: ThreadPoolExecutor) -> Loader:
+def make_loader(pool: FairPool) -> Loader:
     settings = Settings(prove="always", allow_breaking=True)
     nothing = Mock(spec=Repository)
-    return Loader(settings, ThreadPlan(runs=1), pool, FairPool(1), Metrics(on=True), nothing)
+    return Loader(settings, ThreadPlan(runs=1), pool, pool, Metrics(on=True), nothing)
 
 
 def try_one(sealed: Path, seed: int, loader: Loader) -> tuple[str, str]:
@@ -494,7 +493,7 @@ def main(count: int, first: int = 0) -> int:
     engine.runtimes = lambda: {"fake": load_fake}  # type: ignore[assignment]
     load_gate.MEASURE_BUDGET_S = 0.001
     came: Counter[str] = Counter()
-    with ThreadPoolExecutor(1) as pool, tempfile.TemporaryDirectory() as folder:
+    with FairPool(1) as pool, tempfile.TemporaryDirectory() as folder:
         sealed, loader = seal(Path(folder)).path, make_loader(pool)
         for seed in range(first, first + count):
             try:

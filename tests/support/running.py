@@ -27,6 +27,7 @@ from seatrial_serve.process.budget import Budget
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.resources import ThreadPlan
+from seatrial_serve.scheduling.fair_order import FinishOrder
 from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.serving import demand_plan
 from seatrial_serve.settings import Settings
@@ -90,10 +91,11 @@ async def run_app(
     with (
         ThreadPoolExecutor(2) as pool,
         ThreadPoolExecutor(2) as loads,
+        FairPool(2, "cores", FinishOrder) as cores,
         FairPool(2) as host_stages,
         open_access(settings.api_keys) as access,
     ):
-        build = Loader(settings, ThreadPlan(runs=2), pool, host_stages, metrics, repository)
+        build = Loader(settings, ThreadPlan(runs=2), cores, host_stages, metrics, repository)
         remote = settings.runtime is not None
         lifecycle = ModelLifecycle(
             repository,

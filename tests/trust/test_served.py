@@ -7,7 +7,6 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -145,8 +144,8 @@ async def test_a_revoked_key_is_noticed_at_the_next_load(tmp_path: Path, keys: K
 
 def test_a_policy_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     settings = Settings(require_signature=tmp_path / "none.pem")
-    with ThreadPoolExecutor(1) as pool, pytest.raises(DeclarationError, match="No such file"):
-        Loader(settings, ThreadPlan(runs=1), pool, FairPool(1), Metrics(on=False), Mock())
+    with FairPool(1) as pool, pytest.raises(DeclarationError, match="No such file"):
+        Loader(settings, ThreadPlan(runs=1), pool, pool, Metrics(on=False), Mock())
 
 
 # --- rollbacks
@@ -361,9 +360,9 @@ def rest_of(count: int, tmp_path: Path, keys: Keys) -> Counter[str]:
     settings = Settings(
         prove="always", allow_breaking=True, allow_rollback=True, require_signature=keys.public
     )
-    with ThreadPoolExecutor(1) as pool:
+    with FairPool(1) as pool:
         loader = Loader(
-            settings, ThreadPlan(runs=1), pool, FairPool(1), Metrics(on=True),
+            settings, ThreadPlan(runs=1), pool, pool, Metrics(on=True),
             Mock(spec=Repository),
         )  # fmt: skip
         assert changed_bundles.outcome(sealed, loader) == "served"

@@ -6,7 +6,6 @@ The loader opens, loads, passes the load gate, and plans batches.
 from __future__ import annotations
 
 import math
-from concurrent.futures import Executor
 from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -42,13 +41,14 @@ class Loader:
         self,
         settings: Settings,
         plan: ThreadPlan,
-        pool: Executor,
+        cores: FairPool,
         host_stages: FairPool,
         metrics: Metrics,
         repository: Repository,
     ) -> None:
         """Keep what a load needs.
 
+        `cores`: the threads that run models, shared by all of them.
         `repository` says what a version would take over from. Raises `DeclarationError` for a trust
         policy or an identity that cannot be read.
         """
@@ -56,7 +56,7 @@ class Loader:
         self._identities = open_identities(settings)
         self._repository = repository
         self._settings, self._plan, self._metrics = settings, plan, metrics
-        self._pool, self._host_stages = pool, host_stages
+        self._cores, self._host_stages = cores, host_stages
         self._receipts, self._measuring = KeptReceipts(cache_folder("receipts")), Lock()
         self._growths = Growths()
 
@@ -139,7 +139,7 @@ class Loader:
             engine,
             admitted,
             rule,
-            self._pool,
+            self._cores,
             self._host_stages,
             self._metrics.for_model(entry.name, bundle.version),
             name=entry.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -88,7 +88,7 @@ class ServedModel:
         engine: Engine,
         admitted: Admitted,
         rule: BatchRule,
-        pool: Executor,
+        cores: FairPool,
         host_stages: FairPool,
         metrics: ModelMetrics,
         *,
@@ -97,7 +97,10 @@ class ServedModel:
         max_waiting_rows: int,
         drift_counts: DriftCounts | None = None,
     ) -> None:
-        """`name`: what clients call it; its bundle may have another one."""
+        """`name`: what clients call it; its bundle may have another one.
+
+        `cores`: threads for batches, shared with other models by what their batches cost.
+        """
         self.engine = engine
         self.name = name
         self.contract = engine.contract
@@ -105,7 +108,7 @@ class ServedModel:
         self.metrics = metrics
         self.version = engine.bundle.version
         self.reader, self.plain_row = RequestReader(engine.contract), PlainRow(engine.contract)
-        self._pool, self._host_stages, self.drift_counts = pool, host_stages, drift_counts
+        self._cores, self._host_stages, self.drift_counts = cores, host_stages, drift_counts
         self._devices = (
             ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
         )
@@ -121,7 +124,7 @@ class ServedModel:
         self.backlog = Backlog(admitted.pace.predict_s(admitted.pace.length) / slots)
         self.quarantine = Quarantine()
         base_s, unit_s = admitted.pace.line
-        self._row_s = unit_s * admitted.pace.length
+        self._base_s, self._row_s = base_s, unit_s * admitted.pace.length
         self._spare_s = -math.inf if engine.remote or engine.slots else INLINE_S - base_s
         self.runs_inline = self._row_s <= self._spare_s
         """Does one row run on the event loop itself?"""
@@ -432,13 +435,14 @@ class ServedModel:
         )
 
     def _run(self, parts: list[Part]) -> Answers | asyncio.Future[Answers]:
-        """On the event loop where that is over in a moment, else in the pool."""
-        if self._row_s * sum(map(len, parts)) <= self._spare_s:
+        """On the event loop where that is over in a moment, else in a thread, in fair turns."""
+        rows_s = self._row_s * sum(map(len, parts))
+        if rows_s <= self._spare_s:
             return self.engine.run_rows(parts)
-        pool = self._devices or self._pool
-        return asyncio.get_running_loop().run_in_executor(
-            pool, self.engine.run_rows, parts, self.batcher.until_s
-        )
+        run = partial(self.engine.run_rows, parts, self.batcher.until_s)
+        if self._devices is not None:
+            return asyncio.get_running_loop().run_in_executor(self._devices, run)
+        return self._cores.run(run, flow=(self.name, self.version), cost=self._base_s + rows_s)
 
     def hold(self) -> None:
         """A request has this model from here on: it is not closed before `release`."""

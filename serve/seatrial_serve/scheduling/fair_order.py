@@ -44,3 +44,15 @@ class FairOrder:
     def serve(self, order: Order) -> None:
         """What stood at this place is served now."""
         self._turn = max(self._turn, order[1])
+
+
+class FinishOrder(FairOrder):
+    """The same shares, by finish tags: what is cheap also waits for no dear thing that came first.
+
+    Golestani, "A self-clocked fair queueing scheme", INFOCOM 1994.
+    """
+
+    def place(self, flow: Hashable, cost: float, priority: int, *, empty: bool) -> Order:
+        """See `FairOrder.place`."""
+        priority, tag = super().place(flow, cost, priority, empty=empty)
+        return priority, tag + cost

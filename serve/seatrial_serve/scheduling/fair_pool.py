@@ -1,6 +1,7 @@
-"""Threads for the host stage, shared fairly by clients.
+"""Threads that are shared fairly: those of the host stage by clients, the cores by models.
 
-A request of a thousand images does not stand before other rows.
+A request of a thousand images does not stand before other rows, nor a slow model before a quick
+one for longer than one of its batches.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ class Job(NamedTuple):
 class FairPool:
     """A thread pool whose queue is on the event loop.
 
-    The queue's order is that of the batcher's (`FairOrder`). Use `with`.
+    Use `with`.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="seatrial-host-stage")
+    def __init__(
+        self, threads: int, name: str = "fair", order: type[FairOrder] = FairOrder
+    ) -> None:
+        """`name`: what the threads are called; `order`: of what waits for one."""
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"seatrial-{name}")
         self._free = threads + 1
         """Jobs that may be handed to the threads.
 
@@ -46,7 +50,7 @@ class FairPool:
         """
         self._queue: list[Job] = []
         self._numbers = count()
-        self._order = FairOrder()
+        self._order = order()
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +78,8 @@ class FairPool:
 
         If the future is cancelled before, `work` is not called.
 
-        `flow` is the client; `priority` 1 is the highest, 0 that of everybody; `cost` is in rows.
+        `flow` is the client, or the model; `priority` 1 is the highest, 0 that of everybody; `cost`
+        is in rows, or in seconds: in one unit for all flows of a pool.
         """
         order = self._order.place(flow, cost, priority, empty=not self._queue)
         future = self._put(order, work)
