@@ -227,7 +227,8 @@ class ModelLifecycle:
                 if name is None
                 else ()
             )
-            now = [model for model in found if rest is None or self._may_follow(model, rest)]
+            moved = [model for model in found if name is not None or self._has_moved(model, rest)]
+            now = [model for model in moved if rest is None or self._may_follow(model, rest)]
             changes = [self._spawn(self._change(model, rest)) for model in now]
             changes += [self._spawn(self._retire_all(each)) for each in gone]
         if changes:
@@ -235,6 +236,15 @@ class ModelLifecycle:
         for change in changes:
             change.result()
         return found
+
+    def _has_moved(self, model: FoundModel, rest: FolderRest | None) -> bool:
+        """Is there anything to follow, or does the model change just now?"""
+        changing = self._changing.get(model.name)
+        if (changing is not None and changing.locked()) or not self._repository.is_served(model):
+            return True
+        if rest is not None:
+            rest.forget(model.home)
+        return False
 
     def _may_follow(self, model: FoundModel, rest: FolderRest) -> bool:
         """May a look at the folder follow this model, or does it change just now?"""

@@ -98,6 +98,21 @@ class Repository:
         """Does a model go on as it was, since its selection can be read no more?"""
         return bool(model.unreadable) and model.name in self._selections
 
+    def is_served(self, model: FoundModel) -> bool:
+        """Is what was found of a model what is served of it, as far as it could be loaded?"""
+        there = self._entries.get(model.name, {})
+        return (
+            not model.unreadable
+            and model.selection == self._selections.get(model.name)
+            and len(there) == len(model.entries)
+            and all(
+                (served := there.get(entry.version)) is not None
+                and served.stamp == entry.stamp
+                and served.state is not State.FAILED
+                for entry in model.entries
+            )
+        )
+
     def select(self, model: FoundModel) -> None:
         """Take up what an operator selects of a model that is here, where it could be read."""
         if not model.unreadable and model.name in self._entries:
