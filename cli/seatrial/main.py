@@ -16,6 +16,7 @@ from seatrial_contracts.errors import MissingExtra, SeatrialError
 COMMANDS = {
     "adopt": "Seal a model that others made: an ONNX file, or a scikit-learn estimator.",
     "audit": "Verify an audit log: is it as it was written?",
+    "bench": "Measure what a server answers in a second, how fast, and where its knee is.",
     "client": "Write a typed client of a served model: one file that needs httpx alone.",
     "contract": "Print a pipeline's contract, write it to a file, or compare it with one.",
     "deploy": "Write manifests for Kubernetes, KServe or Ray Serve from bundles.",
