@@ -29,7 +29,7 @@ COMMANDS = {
     "keys": "Make, list and revoke the keys that a server asks for.",
     "list": "List bundles: in a folder, or at a server.",
     "monitor": "Write Prometheus rules, their tests and a Grafana dashboard from bundles.",
-    "new": "Write the row class of a table's columns, to be edited.",
+    "new": "Write a project that runs at once: training, contract, tests, CI, README.",
     "ortpackage": "Write a bundle as a model package of onnxruntime.",
     "parity": "Try a bundle: do all runners answer as training did?",
     "pull": "Fetch a bundle from a registry or an object store.",
