@@ -16,7 +16,8 @@ FILE = Path(__file__).parents[1] / "tools" / "install.py"
 @pytest.fixture
 def install() -> Any:
     spec = importlib.util.spec_from_file_location("install", FILE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -136,13 +136,30 @@ def cli(context: click.Context, debug: bool) -> None:
     context.obj = debug
 
 
+def run_command() -> int | None:
+    """Run the command; click gives back the code of one that exits.
+
+    An extension module that is being imported makes an ImportError of Ctrl-C: it is one here.
+    """
+    try:
+        code: int | None = cli(standalone_mode=False)
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            cause = cause.__cause__ or cause.__context__
+        raise
+    return code
+
+
 def main() -> None:
     """Run the command line.
 
     An error of seatrial is one screen of text and exit code 1; `--debug` shows its origin.
     """
     try:
-        code = cli(standalone_mode=False)  # click gives back the code of a command that exits
+        code = run_command()
     except SeatrialError as error:
         if "--debug" in sys.argv:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support.pages import churn_shell, commands_of, page
+from support.pages import commands_of, page
 from support.servers import Server, fetch
 
+from seatrial.bench import limit
 from seatrial.bench.connection import LOST, TIMED_OUT
 from seatrial.bench.load import Load, event_loop, rates_around
 from seatrial.bench.steps import Step, Tally, knee_of, step_of
@@ -188,32 +190,39 @@ def test_where_no_server_is_and_what_is_no_plot_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_lines_of_the_page_measure_a_bundle_and_a_server(
-    churn: Path, tmp_path: Path, serve: Callable[..., Server]
+    churn: Path, tmp_path: Path, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(churn / "bundles")
     server.wait_until_loaded()
-    shell = churn_shell(tmp_path)
-    (tmp_path / "bundles").symlink_to(churn / "bundles")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(limit, "EACH_S", 0.01)
+    Path("bundles").symlink_to(churn / "bundles")
+
+    def run(line: str) -> str:
+        words = shlex.split(line.replace("http://127.0.0.1:8000", server.url))[1:]
+        done = CliRunner().invoke(cli, [*words, "--seconds", "0.1"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
     *lines, kept, check = commands_of(page("bench.md"))
-    assert len(lines) == 4
-    said = [
-        shell(f"{line} --seconds 0.1".replace("http://127.0.0.1:8000", server.url))
-        for line in lines
-    ]
-    shell(kept.replace("--seconds 1", "--seconds 0.1"))
-    shell(check)
-    assert "the runtime alone, fp32 on CPUExecutionProvider" in said[0]
-    assert "open loop, Poisson arrivals" in said[0]
-    assert "64 in each request, v2" in said[1]
-    text = (tmp_path / "bench.html").read_text()
+    shown, tensors, *remote = map(run, lines)
+    assert "the runtime alone, fp32 on CPUExecutionProvider" in shown
+    assert "open loop, Poisson arrivals" in shown
+    assert "64 in each request, v2" in tensors
+    text = Path("bench.html").read_text()
     assert "<svg" in text
     assert "the runtime alone" in text
-    found = json.loads(said[2])
-    assert [step["rate"] for step in found["open"]] == [100, 200, 400]
-    assert all(step["failed"] == 0 for step in (*found["closed"], *found["open"]))
-    assert found["limit"] is None
-    assert "rows drawn from the contract" in found["title"]
-    assert json.loads(said[3])["limit"]["best_rows_per_s"] > 0
+    one, other = map(json.loads, remote)
+    assert [step["rate"] for step in one["open"]] == [100, 200, 400]
+    assert all(step["failed"] == 0 for step in (*one["closed"], *one["open"]))
+    assert one["limit"] is None
+    assert "rows drawn from the contract" in one["title"]
+    assert other["limit"]["best_rows_per_s"] > 0
+    assert [step["connections"] for step in other["closed"]] == [1, 8]
+
+    line, file = kept.split(" > ")
+    Path(file).write_text(run(line))
+    subprocess.run(["bash", "-c", check], check=True, timeout=60)
 
 
 def answered(server: Server) -> int:

@@ -275,3 +275,19 @@ def test_standard_input_that_is_no_json_is_told(
     code, said = call(["predict", str(tmp_path), "-"], monkeypatch, capsys)
     assert code == 1
     assert "no JSON" in said
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), ImportError("initialization failed")])
+def test_ctrl_c_is_no_traceback_also_in_an_extension_that_is_being_imported(
+    raised: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**how: object) -> None:
+        if isinstance(raised, ImportError):
+            raise raised from KeyboardInterrupt()
+        raise raised
+
+    monkeypatch.setattr("seatrial.main.cli", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped\n"
