@@ -143,7 +143,7 @@ def run_command() -> int | None:
     """
     try:
         code: int | None = cli(standalone_mode=False)
-    except Exception as error:
+    except Exception as error:  # whatever it is, Ctrl-C may be its cause
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, KeyboardInterrupt):

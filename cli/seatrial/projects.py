@@ -148,9 +148,8 @@ def of_table(text: str, learnt: Learnt) -> str:
     lines = [line for line in text.splitlines() if not line.endswith(f"  #: {other}")]
     text = "\n".join(line.removesuffix(f"  #: {kept}") for line in lines) + "\n"
     for name, value in learnt.constants.items():
-        text = re.sub(
-            rf"^{name} = .*$", lambda _, n=name, v=value: f"{n} = {v}", text, flags=re.MULTILINE
-        )
+        line = f"{name} = {value}".replace("\\", r"\\")
+        text = re.sub(rf"^{name} = .*$", line, text, flags=re.MULTILINE)
     text = text.replace(ARGUMENTS, ", ".join(learnt.fields))
     if learnt.file.endswith(".parquet"):
         text = text.replace("train.csv", learnt.file).replace("read_csv", "read_parquet")

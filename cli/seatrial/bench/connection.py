@@ -32,7 +32,7 @@ class Connection(asyncio.Protocol):
         secure = ssl.create_default_context() if parts.scheme == "https" else None
         port = parts.port or (443 if secure else 80)
         loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(cls, parts.hostname, port, ssl=secure)
+        _, made = await loop.create_connection(cls, parts.hostname or "", port, ssl=secure)
         return made
 
     @property

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
@@ -74,7 +75,7 @@ def runtime_limit(bundle: Bundle, rows: Sequence[Mapping[str, Any]]) -> Limit:
     try:
         for size in [each for each in SIZES if each <= most]:
             feeds = collate_parts(specs, [list(islice(cycle(alike), size))])
-            run = lambda feeds=feeds: graph.run(feeds)
+            run = partial(graph.run, feeds)
             run()
             threads = {1, usable_cores()}
             found[size] = max(size * rate(run, each) for each in threads)
@@ -87,7 +88,10 @@ def encode_rate(
     engine: Engine, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[float, list[EncodedRow]]:
     """Rows a second of everything before the graph, and the encoded rows."""
-    encode = lambda: [engine.encode(engine.contract.validate_row(row)) for row in rows]
+
+    def encode() -> list[EncodedRow]:
+        return [engine.encode(engine.contract.validate_row(row)) for row in rows]
+
     encoded = encode()
     return len(rows) * rate(encode, 1), encoded
 

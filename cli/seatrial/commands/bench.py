@@ -36,7 +36,7 @@ STOPPED = 130
 """The exit code of what Ctrl-C ended."""
 
 
-class Several(click.ParamType):
+class Several(click.ParamType[Any]):
     """`a,b` as a tuple of numbers above 0."""
 
     name = "N,N,..."
