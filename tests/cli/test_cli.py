@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from support.toys import ROWS, fake_runtimes, toy_bundle, toy_golden
 
 from seatrial.commands.parity import command as parity_command
-from seatrial.main import COMMANDS, cli, main
+from seatrial.main import cli, main
 from seatrial_parity import plugin, trial
 from seatrial_parity.runners.runner import TrialRequest
 
@@ -26,14 +26,6 @@ def test_help_says_what_each_command_is_for(arguments: list[str]) -> None:
     done = CliRunner().invoke(cli, [*arguments, "--help"])
     assert done.exit_code == 0
     assert len(done.output) > 300
-
-
-@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)])
-def test_no_help_shows_the_mark_that_keeps_lines(arguments: list[str]) -> None:
-    text = CliRunner().invoke(cli, [*arguments, "--help"]).output
-    assert "Usage: " in text
-    assert "\\b" not in text
-    assert "\b" not in text
 
 
 def test_the_examples_of_adopt_stand_on_lines_of_their_own() -> None:

@@ -47,7 +47,9 @@ def plot_run(run: Run, text: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.4), layout="constrained")
-    figure.suptitle(run.title, fontsize=11)
+    ending = path.suffix.lower()
+    if ending != ".html":  # the page has it as its head
+        figure.suptitle(run.title, fontsize=11)
     latency, throughput = figure.subplots(1, 2)
     answered = [step for step in run.open if step.answered]
     for name, colour in SHOWN.items():
@@ -80,7 +82,6 @@ def plot_run(run: Run, text: str, path: Path) -> None:
     throughput.legend(fontsize=8)
     for panel in (latency, throughput):
         panel.grid(alpha=0.25, which="both")
-    ending = path.suffix.lower()
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png" if ending == ".png" else "svg", dpi=110)
     made = drawn.getvalue()
