@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from support.pages import commands_of, page
 from support.servers import Server, fetch
+from support.toys import toy_bundle
 
 from seatrial.bench import limit
 from seatrial.bench.connection import LOST, TIMED_OUT
@@ -27,6 +28,7 @@ from seatrial.bench.load import Load, event_loop, rates_around
 from seatrial.bench.steps import Step, Tally, knee_of, step_of
 from seatrial.main import cli
 from seatrial_contracts.errors import DeclarationError, Unavailable
+from seatrial_serve.deploy import measure
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 Reply = Callable[[asyncio.StreamWriter], Any]
@@ -223,6 +225,24 @@ def test_the_lines_of_the_page_measure_a_bundle_and_a_server(
     line, file = kept.split(" > ")
     Path(file).write_text(run(line))
     subprocess.run(["bash", "-c", check], check=True, timeout=60)
+
+
+def test_ctrl_c_while_the_server_is_started_leaves_no_process_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = list[subprocess.Popen[bytes]]()
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, command: list[str], **how: Any) -> None:
+            super().__init__([sys.executable, "-c", "import time; time.sleep(600)"], **how)
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    bundle = toy_bundle(tmp_path)
+    monkeypatch.setattr(measure.subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt), measure.running(bundle, 1, tmp_path):
+        pytest.fail("it was interrupted before")
+    assert started[0].wait(60) == -signal.SIGTERM
 
 
 def answered(server: Server) -> int:

@@ -6,10 +6,12 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -192,23 +194,47 @@ def running(bundle: Bundle, cores: int, folder: Path) -> Iterator[RunningServer]
     ours = {f"{PREFIX}{name}": value for name, value in settings.items()}
     environment = others | ours | {"XDG_CACHE_HOME": str(folder), "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.NamedTemporaryFile(prefix="seatrial-", suffix=".log") as log:
-        # In a session of its own: Ctrl-C is for whoever measures, who then ends the server.
-        process = subprocess.Popen(
-            [sys.executable, "-c", START],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        process = None
         try:
+            # In a session of its own: Ctrl-C is for whoever measures, who then ends the server.
+            with interrupts_later():
+                process = subprocess.Popen(
+                    [sys.executable, "-c", START],
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
             yield RunningServer(bundle, process, ports[0], Path(log.name))
         finally:
-            process.terminate()
-            try:
-                process.wait(STOPPED_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            if process is not None:
+                end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, if need be by force."""
+    process.terminate()
+    try:
+        process.wait(STOPPED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Raise a Ctrl-C of meanwhile afterwards: within `Popen` it would leave a process behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C is raised in the main thread alone
+        return
+    seen = list[int]()
+    before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen:
+        raise KeyboardInterrupt
 
 
 def requests_of(bundle: Bundle, batch_rows: int) -> tuple[int, list[bytes]]:
