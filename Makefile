@@ -18,12 +18,13 @@ help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## make .venv with everything in it (CPU)
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo "set up. next: . .venv/bin/activate    and then: seatrial --help    (without it: .venv/bin/seatrial --help)")
 
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "seatrial needs Python 3.11 or newer: make PYTHON=python3.12 setup"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(BIN)/python tools/install.py '.[dev]' constraints.txt
 	@touch $@
 
 judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Prometheus, Alertmanager, a registry, age, rsyslog, nginx (without, they are skipped and say so)

@@ -1,5 +1,17 @@
-"""`python -m seatrial`: the same as `seatrial`."""
+"""`seatrial` and `python -m seatrial`: Ctrl-C is no traceback while the command is imported."""
 
-from seatrial.main import main
+import sys
 
-main()
+
+def main() -> None:
+    """Import the command line, and run it."""
+    try:
+        from seatrial.main import main as run
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

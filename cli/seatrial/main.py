@@ -16,6 +16,7 @@ from seatrial_contracts.errors import MissingExtra, SeatrialError
 COMMANDS = {
     "adopt": "Seal a model that others made: an ONNX file, or a scikit-learn estimator.",
     "audit": "Verify an audit log: is it as it was written?",
+    "bench": "Measure what a server answers in a second, how fast, and where its knee is.",
     "client": "Write a typed client of a served model: one file that needs httpx alone.",
     "contract": "Print a pipeline's contract, write it to a file, or compare it with one.",
     "deploy": "Write manifests for Kubernetes, KServe or Ray Serve from bundles.",
@@ -28,7 +29,7 @@ COMMANDS = {
     "keys": "Make, list and revoke the keys that a server asks for.",
     "list": "List bundles: in a folder, or at a server.",
     "monitor": "Write Prometheus rules, their tests and a Grafana dashboard from bundles.",
-    "new": "Write the row class of a table's columns, to be edited.",
+    "new": "Write a project that runs at once: training, contract, tests, CI, README.",
     "ortpackage": "Write a bundle as a model package of onnxruntime.",
     "parity": "Try a bundle: do all runners answer as training did?",
     "pull": "Fetch a bundle from a registry or an object store.",
@@ -135,13 +136,30 @@ def cli(context: click.Context, debug: bool) -> None:
     context.obj = debug
 
 
+def run_command() -> int | None:
+    """Run the command; click gives back the code of one that exits.
+
+    An extension module that is being imported makes an ImportError of Ctrl-C: it is one here.
+    """
+    try:
+        code: int | None = cli(standalone_mode=False)
+    except Exception as error:  # whatever it is, Ctrl-C may be its cause
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            cause = cause.__cause__ or cause.__context__
+        raise
+    return code
+
+
 def main() -> None:
     """Run the command line.
 
     An error of seatrial is one screen of text and exit code 1; `--debug` shows its origin.
     """
     try:
-        code = cli(standalone_mode=False)  # click gives back the code of a command that exits
+        code = run_command()
     except SeatrialError as error:
         if "--debug" in sys.argv:
             raise

@@ -9,6 +9,12 @@ from typing import Any
 
 from seatrial_contracts.errors import DeclarationError
 
+MENDS = {
+    IsADirectoryError: "answers to the files of a folder go to a file: --out FILE",
+    UnicodeDecodeError: "a picture or sound is given by --file",
+}
+"""What could not be read -> what it may have been."""
+
 
 def read_rows(text: str) -> list[Any]:
     """Read rows from JSON text, a .json or .jsonl file by its name, or `-`.
@@ -23,7 +29,9 @@ def read_rows(text: str) -> list[Any]:
         held = Path(text).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         got = f"'{text[:80]}': {getattr(error, 'strerror', None) or 'bytes that are no UTF-8'}"
-        raise DeclarationError("rows", got, "JSON, or the name of a .json or .jsonl file") from None
+        mend = MENDS.get(type(error))
+        want = "JSON, or the name of a .json or .jsonl file"
+        raise DeclarationError("rows", got, want, mend) from None
     if not text.endswith(".jsonl"):
         return rows_of(held)
     lines = [(number, line) for number, line in enumerate(held.split("\n"), 1) if line.strip()]

@@ -63,7 +63,7 @@ def row_of_frame(frame: Any, name: str = "Rows") -> type[Row]:
     flags are packed. The frame says nothing of bounds and units: `row_code` writes the class out,
     to be edited. Raises `DeclarationError` naming a column whose values are none of these.
     """
-    fields, packed = _read(frame)
+    fields, packed = fields_of_frame(frame)
     options = {"packed": packed} if packed else None
     definitions: dict[str, Any] = {each: (guess.annotation, ...) for each, guess in fields.items()}
     made: type[Row] = create_model(name, __base__=Row, __cls_kwargs__=options, **definitions)
@@ -72,7 +72,7 @@ def row_of_frame(frame: Any, name: str = "Rows") -> type[Row]:
 
 def row_code(frame: Any, name: str = "Rows") -> str:
     """The class that `row_of_frame` makes, as the text of a Python module."""
-    fields, packed = _read(frame)
+    fields, packed = fields_of_frame(frame)
     body = "\n".join(f"    {each}: {guess.text}" for each, guess in fields.items())
     times = sorted(set(re.findall(r"datetime|timedelta", body)))
     words = sorted(set(re.findall(r"Annotated|Literal", body)))
@@ -113,7 +113,8 @@ def names_of(columns: Iterable[Any]) -> dict[str, Any]:
     return found
 
 
-def _read(frame: Any) -> FrameRows:
+def fields_of_frame(frame: Any) -> FrameRows:
+    """The field of each column. Raises `DeclarationError`."""
     fields = {}
     for name, column in names_of(frame.columns).items():
         values = frame[column]

@@ -833,6 +833,11 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
                 name,
                 lambda each: PREFIX + each.upper(),
             )
+    for name in os.environ:
+        prefix, _, rest = name.upper().partition("_")
+        if rest.lower() in Settings.model_fields and is_nearly(prefix, PREFIX.rstrip("_")):
+            where, mend = f"environment variable '{name}'", f"did you mean {PREFIX}{rest}?"
+            raise DeclarationError(where, f"the prefix {prefix}_", PREFIX, mend)
     container = (
         given.get("container") or os.environ.get(f"{PREFIX}CONTAINER") or from_file.get("container")
     )
@@ -851,6 +856,11 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         raise DeclarationError(
             f"setting '{name}'", repr(first["input"])[:60], want[0].lower() + want[1:]
         ) from None
+
+
+def is_nearly(word: str, wanted: str) -> bool:
+    """Is a word a misspelling of another?"""
+    return word != wanted and bool(get_close_matches(word, [wanted], cutoff=0.85))
 
 
 def unknown_name(where: str, name: str, written: Callable[[str], str] = str) -> DeclarationError:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from support.toys import ROWS, fake_runtimes, toy_bundle, toy_golden
 
 from seatrial.commands.parity import command as parity_command
-from seatrial.main import COMMANDS, cli, main
+from seatrial.main import cli, main
 from seatrial_parity import plugin, trial
 from seatrial_parity.runners.runner import TrialRequest
 
@@ -26,14 +26,6 @@ def test_help_says_what_each_command_is_for(arguments: list[str]) -> None:
     done = CliRunner().invoke(cli, [*arguments, "--help"])
     assert done.exit_code == 0
     assert len(done.output) > 300
-
-
-@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)])
-def test_no_help_shows_the_mark_that_keeps_lines(arguments: list[str]) -> None:
-    text = CliRunner().invoke(cli, [*arguments, "--help"]).output
-    assert "Usage: " in text
-    assert "\\b" not in text
-    assert "\b" not in text
 
 
 def test_the_examples_of_adopt_stand_on_lines_of_their_own() -> None:
@@ -275,3 +267,19 @@ def test_standard_input_that_is_no_json_is_told(
     code, said = call(["predict", str(tmp_path), "-"], monkeypatch, capsys)
     assert code == 1
     assert "no JSON" in said
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), ImportError("initialization failed")])
+def test_ctrl_c_is_no_traceback_also_in_an_extension_that_is_being_imported(
+    raised: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**how: object) -> None:
+        if isinstance(raised, ImportError):
+            raise raised from KeyboardInterrupt()
+        raise raised
+
+    monkeypatch.setattr("seatrial.main.cli", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped\n"

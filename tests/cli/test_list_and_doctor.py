@@ -123,5 +123,6 @@ def test_a_bundle_is_opened_and_asked(tmp_path: Path) -> None:
     seal(tmp_path)
     bundle = next(tmp_path.glob("*/*/manifest.json")).parent
     assert "opens and answers: fp32" in run("doctor", str(bundle))
+    assert "opens and answers: fp32" in run("doctor", str(tmp_path))
     (bundle / "contract.json").write_bytes(b"{}")
     assert "BAD   " in run("doctor", str(bundle), want=1)

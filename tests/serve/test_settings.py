@@ -143,6 +143,17 @@ def test_variables_that_kubernetes_sets_for_a_service_are_no_settings(
     assert ignored_variables(os.environ) == sorted(SERVICES)
 
 
+def test_a_misspelt_prefix_is_refused_if_a_setting_stands_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SEATRIALS_HOME", "no setting's name")
+    monkeypatch.setenv("TRIAL_HTTP_PORT", "of another program")
+    load_settings()
+    monkeypatch.setenv("SEATRAIL_HTTP_PORT", "1111")
+    with pytest.raises(st.DeclarationError, match="did you mean SEATRIAL_HTTP_PORT"):
+        load_settings()
+
+
 def test_a_misspelt_variable_is_refused_with_the_name_it_was_probably_meant_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

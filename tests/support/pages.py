@@ -30,6 +30,11 @@ def run_blocks(text: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return len(blocks)
 
 
+def commands_of(text: str) -> list[str]:
+    """The lines of each block of commands."""
+    return "".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).splitlines()
+
+
 def churn_shell(folder: Path) -> Callable[[str], str]:
     """A shell in a folder with the README's `churn.py`, whose commands must succeed.
 

@@ -9,7 +9,11 @@ import click
 
 @click.group("audit")
 def command() -> None:
-    """Read audit logs, as `seatrial serve --audit-log` writes them."""
+    """Read audit logs, as `seatrial serve --audit-log` writes them.
+
+    \b
+      seatrial audit verify audit.log
+    """  # noqa: D301  (click's mark)
 
 
 @command.command("verify")
@@ -29,7 +33,11 @@ def verify(files: tuple[Path, ...], last: str | None) -> None:
     may have any prefix, and lines of other programs between them. Prints the number
     of lines and the digest of the last one: keep it elsewhere, and give it as --last the next time,
     so that a log that was cut at its end is found too. Exits with 1 where the chain breaks.
-    """
+
+    \b
+      seatrial audit verify audit.log.1 audit.log
+      seatrial audit verify audit.log --last DIGEST
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.canonical import sha256
     from seatrial_serve.process.audit_lines import follow_chain, lines_of
 

@@ -76,7 +76,11 @@ def command(
     A difference is breaking where a client that was right before may be refused, or read something
     else. Exits with 1 where one is and the major version does not rise, and, for CI, where answers
     move by more than --most-flips or --most-move allow.
-    """
+
+    \b
+      seatrial diff bundles/churn/1.0.0 bundles/churn/1.1.0
+      seatrial diff bundles/churn/1.0.0 bundles/churn/1.1.0 --most-flips 2% --most-move 0.05
+    """  # noqa: D301  (click's mark)
     found = diff(old, new)
     if notes is not None:
         notes.write_text(found.notes, "utf-8")

@@ -33,11 +33,12 @@ REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*;.*extra == [\"']([\w-]+)[\"']")
 def command(bundles: tuple[Path, ...], as_json: bool) -> None:
     """Look at this machine: what is installed, what it can do, what would be refused and why.
 
-    With BUNDLE, also whether this machine opens each. Exits with 1 where something is bad.
+    With BUNDLE, a bundle or a folder of bundles, also whether this machine opens each. Exits with 1
+    where something is bad.
 
     \b
       seatrial doctor
-      seatrial doctor bundles/churn/1.0.0
+      seatrial doctor bundles
     """  # noqa: D301  (click's mark)
     found = [*of_python(), *of_machine(), *of_extras(), *of_ports(), *of_bundles(bundles)]
     if as_json:
@@ -148,9 +149,18 @@ def of_bundles(paths: tuple[Path, ...]) -> Iterator[Finding]:
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import SeatrialError
     from seatrial_serve.inference.engine import load_engine
+    from seatrial_serve.models.scan import folder_homes
     from seatrial_serve.runtimes.runtime import RuntimeOptions
 
+    found = list[Path]()
     for path in paths:
+        try:
+            homes = folder_homes(path)
+        except SeatrialError as error:
+            yield BAD, str(path), str(error)
+        else:
+            found += [each for home in homes for each in home.paths.values()]
+    for path in found:
         try:
             bundle = open_bundle(path)
             for variant in bundle.manifest.variants:

@@ -32,7 +32,10 @@ def command(bundle: Path, recipients: tuple[str, ...], out: Path) -> None:
 
     The digest stays the same, since it is that of the plain files: so do its signature and its
     receipts. Each file is verified before. An encrypted BUNDLE, with --identity, is encrypted anew.
-    """
+
+    \b
+      seatrial encrypt bundles/churn/1.0.0 --to recipients.txt --out encrypted
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.encrypt import encrypt_bundle, read_recipients
 

@@ -24,7 +24,11 @@ def command(target: str, formats_wanted: tuple[str, ...], sealing: Sealing) -> N
     FILE.py:NAME names an st.Pipeline in a file of yours, or a function without arguments that
     returns one (train in it, if you like). Each step of the gate that fails says what it found and
     how to mend it, and nothing is written.
-    """
+
+    \b
+      seatrial export churn.py:pipeline
+      seatrial export churn.py:pipeline --version next --since bundles/churn/1.0.0
+    """  # noqa: D301  (click's mark)
     with gate_progress(f"loading {target}") as progress:
         bundle = export(
             target,

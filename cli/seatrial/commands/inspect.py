@@ -31,7 +31,11 @@ def command(address: str, as_json: bool, measure: bool) -> None:
 
     BUNDLE is a folder <bundles>/<name>/<version>, or an address in a store: oci://HOST/NAME:TAG,
     s3:// or the like. Every byte is checked against the manifest first.
-    """
+
+    \b
+      seatrial inspect bundles/churn/1.0.0
+      seatrial inspect bundles/churn/1.0.0 --measure
+    """  # noqa: D301  (click's mark)
     from seatrial_serve.stores.resolve import open_address
 
     bundle = open_address(address)

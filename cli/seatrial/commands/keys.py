@@ -47,7 +47,11 @@ def command() -> None:
 
     `seatrial serve --api-keys FILE` lets only those in who have a key of the file. A running server
     sees a change of the file within a second.
-    """
+
+    \b
+      seatrial keys new --file keys.toml --name shop --scope infer
+      seatrial serve --api-keys keys.toml
+    """  # noqa: D301  (click's mark)
 
 
 @command.command("new")
@@ -79,7 +83,10 @@ def new(
     """Add a key to the file, and print it: it is nowhere to be read again.
 
     The file keeps a hash of it, and is made where there is none.
-    """
+
+    \b
+      seatrial keys new --file keys.toml --name shop --scope infer --expires 90d
+    """  # noqa: D301  (click's mark)
     from seatrial_serve.access.keys_file import new_entry
 
     entry, key = new_entry(file, name, scopes, models, expires, requests_per_s)
@@ -92,7 +99,11 @@ def new(
 @FILE
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_keys(file: Path, as_json: bool) -> None:
-    """Show the keys of the file, without their secrets."""
+    """Show the keys of the file, without their secrets.
+
+    \b
+      seatrial keys list --file keys.toml
+    """  # noqa: D301  (click's mark)
     from seatrial_serve.access.keys_file import read_keys, rows_of
 
     rows = rows_of(read_keys(file), datetime.now(UTC))
@@ -116,7 +127,11 @@ def list_keys(file: Path, as_json: bool) -> None:
 @FILE
 @click.argument("named", metavar="ID|NAME...", nargs=-1, required=True)
 def revoke(file: Path, named: tuple[str, ...]) -> None:
-    """Revoke keys, by id or by name. The file keeps them as revoked."""
+    """Revoke keys, by id or by name. The file keeps them as revoked.
+
+    \b
+      seatrial keys revoke --file keys.toml shop
+    """  # noqa: D301  (click's mark)
     from seatrial_serve.access.keys_file import revoke_keys
 
     for key_id in revoke_keys(file, named, datetime.now(UTC).replace(microsecond=0)):

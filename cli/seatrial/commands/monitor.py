@@ -42,6 +42,7 @@ def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) ->
     what to do.
 
     \b
+      seatrial monitor bundles/churn/1.0.0 --out monitoring
       promtool check rules deploy/monitoring/rules/NAME.rules.yaml
       promtool test rules deploy/monitoring/rules/NAME.test.yaml
     """  # noqa: D301  (click's mark)

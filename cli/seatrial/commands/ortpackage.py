@@ -22,7 +22,10 @@ def command(path: Path, out: Path | None) -> None:
     shared asset: `seatrial adopt NAME.ortpackage` gives the same bundle back, to the byte.
     Graphs of other formats stay in that asset. The package takes the graph's tensors: what the
     contract refuses, and what the host stage makes of raw rows, is `seatrial serve`'s.
-    """
+
+    \b
+      seatrial ortpackage bundles/churn/1.0.0
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.bundle import open_plain_bundle
     from seatrial_contracts.errors import MissingExtra
 

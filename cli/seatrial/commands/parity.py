@@ -126,7 +126,12 @@ def command(
     sample, output, index and error. With --bisect it also names the node of the graph where that
     begins. With --fuzz it draws rows instead, and exits with 1 where one is answered otherwise than
     by the training code.
-    """
+
+    \b
+      seatrial parity bundles/churn/1.0.0
+      seatrial parity bundles/churn/1.0.0 --pipeline churn.py:pipeline --bisect
+      seatrial parity bundles/churn/1.0.0 --url http://127.0.0.1:8000
+    """  # noqa: D301  (click's mark)
     from seatrial_parity.runners import check_runners
 
     check_runners(only)

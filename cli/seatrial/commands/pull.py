@@ -18,7 +18,11 @@ from rich.console import Console
     help="Folder of bundles; the bundle goes to NAME/VERSION below it.",
 )
 def command(address: str, out: Path) -> None:
-    """Fetch a bundle, verify every byte, and put it into a folder: whole, or not at all."""
+    """Fetch a bundle, verify every byte, and put it into a folder: whole, or not at all.
+
+    \b
+      seatrial pull oci://registry.example/models/churn:1.0.0 --out bundles
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.errors import DeclarationError
     from seatrial_serve.stores.address import Folder, read_address
     from seatrial_serve.stores.resolve import pull

@@ -23,7 +23,10 @@ def command(bundle: Path, address: str) -> None:
     In a registry it is an image that Kubernetes and KServe mount, and a ModelPack artifact; the
     same bundle gives the same digests. The tag moves last. In an object store the manifest is
     written last, and a version that is there never changes.
-    """
+
+    \b
+      seatrial push bundles/churn/1.0.0 oci://registry.example/models/churn:1.0.0
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.bundle import open_bundle, open_plain_bundle
     from seatrial_contracts.errors import DeclarationError
     from seatrial_serve.stores.address import Folder, InMlflow, InRegistry, read_address

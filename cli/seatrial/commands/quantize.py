@@ -110,7 +110,10 @@ def command(
     sealed. With --budget the most sensitive nodes stay in fp32, as few as hold it; where none hold
     it, the nearest is shown, nothing is sealed, and the exit code is 1. A search that was stopped
     goes on where it was.
-    """
+
+    \b
+      seatrial quantize bundles/churn/1.0.0 --variant int8_dynamic
+    """  # noqa: D301  (click's mark)
     if plot is not None and budget is None:
         raise DeclarationError("--plot", "no --budget", "a search to draw")
     if promise is not None and budget is not None:

@@ -52,7 +52,10 @@ def command(
     Each runs alone, and in a batch as large as the one it was in, on the variant that failed.
     Prints what each answers. Exits with 1 if a failure recurs, or a file cannot be run: the others
     are run all the same.
-    """
+
+    \b
+      seatrial replay failures/*.json --bundle bundles/churn/1.0.0
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.bundle import open_bundle
     from seatrial_serve.observers.kept_failure import KeptFailure
     from seatrial_serve.observers.replay import recurs, replay

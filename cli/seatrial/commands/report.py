@@ -26,7 +26,11 @@ def command(path: Path, out: Path | None, markdown: Path | None) -> None:
     everything it shows and fetches nothing. Receipts come from `seatrial export`, `parity` and
     `quantize`; of each thing tried, the newest counts. It exits with 0 whatever the verdict:
     `seatrial parity` is what fails a build.
-    """
+
+    \b
+      seatrial report bundles/churn/1.0.0
+      seatrial report bundles/churn/1.0.0 --out report.html --markdown report.md
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.bundle import open_plain_bundle
     from seatrial_parity.printable import printable
     from seatrial_parity.report import gather, write_markdown, write_page

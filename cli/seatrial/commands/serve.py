@@ -126,5 +126,10 @@ command = click.Command(
     A model takes traffic once its load gate has replayed its golden rows on this machine; until
     then, and where it fails, /v2/health/ready says 503 and why. Each setting can also stand in the
     environment or in a TOML file; flags win. SIGTERM drains: not ready, but answering, then gone.
+
+    \b
+      seatrial serve bundles
+      seatrial serve bundles/churn/1.0.0 --port 9000
+      seatrial serve oci://registry.example/models/churn:stable --watch
     """,
 )

@@ -37,7 +37,10 @@ def command(
 
     The signature of a bundle covers every sealed file and lies in its folder, as model.sig; that of
     a receipt lies beside the receipt.
-    """
+
+    \b
+      seatrial sign bundles/churn/1.0.0 --key release.pem
+    """  # noqa: D301  (click's mark)
     from seatrial_serve.trust.signing import read_signing_key, sign_bundle, sign_receipt
 
     password = None

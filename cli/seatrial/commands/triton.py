@@ -78,7 +78,10 @@ def command(
     there with the same codes. Triton's Python environment needs seatrial and what the bundle's
     fields need: pip install '.[serve,text,image,audio]'. Triton answers the graph's tensors:
     what `seatrial serve` makes of them for clients, and request options, stay with it.
-    """
+
+    \b
+      seatrial triton bundles/churn/1.0.0 --out triton
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.bundle import open_plain_bundle
     from seatrial_contracts.errors import DeclarationError, MissingExtra
 

@@ -19,7 +19,10 @@ def command(address: str, signers: Path) -> None:
     BUNDLE is a bundle's folder, or its address in a store. SIGNERS is a file of public keys or
     certificates of authorities, a folder of them, or a trust policy (.toml). Exits with 1 where
     the bundle is unsigned, changed, or signed by somebody else.
-    """
+
+    \b
+      seatrial verify bundles/churn/1.0.0 release.pub
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import BundleError
     from seatrial_contracts.receipts_folder import newest_files

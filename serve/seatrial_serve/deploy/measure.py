@@ -6,10 +6,12 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from typing import Any
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import DeclarationError, ModelError
 from seatrial_contracts.golden import wire_row
+from seatrial_contracts.identities import COMMAND_VARIABLE, FILE_VARIABLE
 from seatrial_contracts.receipt import now, this_machine
 from seatrial_serve.deploy.measured import Measured, read_measured, write_measured
 from seatrial_serve.settings import PREFIX
@@ -95,6 +98,7 @@ class RunningServer:
     def __init__(self, bundle: Bundle, process: subprocess.Popen[bytes], port: int, log: Path):
         self._name = bundle.name
         self._process, self._port, self._log = process, port, log
+        self.url = f"http://127.0.0.1:{port}"
         self._high: dict[int, int] = {}
         """Process id -> the most memory seen of it."""
 
@@ -181,22 +185,56 @@ def running(bundle: Bundle, cores: int, folder: Path) -> Iterator[RunningServer]
         "DRAIN_WINDOW_S": "0",
         **dict(zip(("HTTP_PORT", "GRPC_PORT", "METRICS_PORT"), map(str, ports), strict=True)),
     }
-    others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    kept = (FILE_VARIABLE, COMMAND_VARIABLE)  # what opens an encrypted bundle
+    others = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(PREFIX) or name in kept
+    }
     ours = {f"{PREFIX}{name}": value for name, value in settings.items()}
     environment = others | ours | {"XDG_CACHE_HOME": str(folder), "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.NamedTemporaryFile(prefix="seatrial-", suffix=".log") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", START], env=environment, stdout=log, stderr=log
-        )
+        process = None
         try:
+            # In a session of its own: Ctrl-C is for whoever measures, who then ends the server.
+            with interrupts_later():
+                process = subprocess.Popen(
+                    [sys.executable, "-c", START],
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
             yield RunningServer(bundle, process, ports[0], Path(log.name))
         finally:
-            process.terminate()
-            try:
-                process.wait(STOPPED_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            if process is not None:
+                end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, if need be by force."""
+    process.terminate()
+    try:
+        process.wait(STOPPED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Raise a Ctrl-C of meanwhile afterwards: within `Popen` it would leave a process behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C is raised in the main thread alone
+        return
+    seen = list[int]()
+    before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen:
+        raise KeyboardInterrupt
 
 
 def requests_of(bundle: Bundle, batch_rows: int) -> tuple[int, list[bytes]]:

@@ -29,6 +29,9 @@ def command() -> None:
     Each bundle is served on this machine for some seconds, with an empty cache and under load. The
     figures lie in measured.json beside what is derived from them, and are taken again as long as
     bundle and cores are the same.
-    """
+
+    \b
+      seatrial deploy kubernetes bundles/churn/1.0.0 --out deploy
+    """  # noqa: D301  (click's mark)
     if find_spec("yaml") is None:
         raise MissingExtra("seatrial deploy", "deploy")

@@ -43,6 +43,7 @@ def command(
     (oci+native://), which KServe mounts at /mnt/models.
 
     \b
+      seatrial deploy kserve bundles/churn/1.0.0 --out DIR
       kubectl apply -f DIR/runtime.yaml -f DIR/NAME/inferenceservice.yaml
     """  # noqa: D301  (click's mark)
     from seatrial_serve.deploy.placing import Placing

@@ -21,6 +21,7 @@ def command(
     The overlays cpu and gpu take what most will want.
 
     \b
+      seatrial deploy kubernetes bundles/churn/1.0.0 --out DIR
       kubectl kustomize DIR/NAME/overlays/cpu
       kubectl apply -k DIR/NAME/overlays/cpu
     """  # noqa: D301  (click's mark)

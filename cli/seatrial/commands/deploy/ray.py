@@ -20,6 +20,7 @@ def command(
     One application serves all bundles. The image has Ray and the extra `ray`: see docs/ray.md.
 
     \b
+      seatrial deploy ray bundles/churn/1.0.0 --out DIR
       serve run DIR/serve.yaml
       kubectl apply -f DIR/rayservice.yaml -f DIR/podmonitor.yaml
     """  # noqa: D301  (click's mark)

@@ -1,0 +1,88 @@
+"""Install this clone into the environment that runs this file, and show what is done meanwhile.
+
+    .venv/bin/python tools/install.py '.[dev]' constraints.txt
+
+uv installs in a third of pip's time, but reads none of pip's configuration. So pip's own account of
+it (`pip config list`) is handed to uv. If it holds a setting that changes what is installed and
+that uv has no word for, or if uv fails, pip installs.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+PIP = (sys.executable, "-m", "pip")
+FLAGS = {
+    "index-url": "--default-index",
+    "extra-index-url": "--index",
+    "find-links": "--find-links",
+    "constraint": "--constraint",
+    "trusted-host": "--allow-insecure-host",
+}
+"""Setting of pip, whose values stand apart -> the flag of uv for each of them."""
+VARIABLES = {
+    "cert": ("SSL_CERT_FILE",),
+    "proxy": ("HTTP_PROXY", "HTTPS_PROXY"),
+    "timeout": ("UV_HTTP_TIMEOUT",),
+    "default-timeout": ("UV_HTTP_TIMEOUT",),
+}
+"""Setting of pip -> variables of the environment that say the same to uv."""
+ALIKE = frozenset(
+    {
+        "break-system-packages", "cache-dir", "disable-pip-version-check", "keyring-provider",
+        "no-cache-dir", "no-color", "no-input", "no-warn-script-location", "progress-bar", "quiet",
+        "require-virtualenv", "retries", "root-user-action", "verbose", "yes",
+    }
+)  # fmt: skip
+"""Settings of pip that do not change what is installed."""
+
+
+def main(what: str, constraints: str) -> int:
+    """Install `what`, and return the exit code of whatever installed it."""
+    settings = pip_settings()
+    unknown = sorted(settings.keys() - FLAGS.keys() - VARIABLES.keys() - ALIKE)
+    wanted = ("--constraint", constraints, "--editable", what)
+    if unknown:
+        print(f"pip installs: uv has no word for {', '.join(unknown)} of its configuration")
+    elif subprocess.run([*PIP, "install", "-q", "uv", "-c", constraints], check=False).returncode:
+        print("pip installs: it found no uv")
+    else:
+        flags, variables = uv_settings(settings)
+        # As pip does: the best version of all indexes, not that of the first one that has any.
+        how = ("--index-strategy", "unsafe-best-match", "--compile-bytecode")
+        command = [sys.executable, "-m", "uv", "pip", "install", *how, *flags, *wanted]
+        if subprocess.run(command, check=False, env=os.environ | variables).returncode == 0:
+            return 0
+        print("pip installs, since uv failed: it takes some minutes")
+    return subprocess.run([*PIP, "install", *wanted], check=False).returncode
+
+
+def pip_settings() -> dict[str, str]:
+    """Name -> value of pip's configuration, as its files and the environment have it."""
+    told = subprocess.run([*PIP, "config", "list"], check=True, capture_output=True, text=True)
+    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    for line in told.stdout.splitlines():
+        key, _, value = line.partition("=")
+        part, _, name = key.rpartition(".")
+        if part in found:
+            found[part][name] = str(ast.literal_eval(value))
+    return found["global"] | found["install"] | found[":env:"]
+
+
+def uv_settings(settings: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The same for uv: flags, and variables of the environment."""
+    flags, variables = list[str](), dict[str, str]()
+    for name, value in settings.items():
+        if name in FLAGS:
+            flags += [part for each in value.split() for part in (FLAGS[name], each)]
+        for variable in VARIABLES.get(name, ()):
+            variables[variable] = value
+    return flags, variables
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
