@@ -108,6 +108,7 @@ def test_a_version_that_is_none_is_told(tmp_path: Path, version: str) -> None:
         st.export(pipeline(), tmp_path, version=version)
 
 
+@pytest.mark.slow
 def test_the_receipt_lists_the_gate_and_no_second_of_it_is_in_the_digest(tmp_path: Path) -> None:
     waived = replace(pipeline(), waive={"surroundings": "it holds nothing"})
     first, second = (st.export(waived, tmp_path / name) for name in ("first", "second"))

@@ -1,0 +1,57 @@
+"""What the console shows of a version beside the API: examples, release notes, what to tell."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from seatrial_contracts.drawn_rows import draw_rows
+from seatrial_contracts.release_notes import NOTES
+from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.observers.feedback import Tellable
+
+MOST_EXAMPLES = 40
+
+
+class About:
+    """Describes versions, each once: drawing rows takes some milliseconds."""
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[ServedModel, dict[str, Any]] = WeakKeyDictionary()
+
+    async def told(self, model: ServedModel) -> dict[str, Any]:
+        """`examples`, `release_notes` and `truth` of a version, as JSON values.
+
+        An example is `{"what": ..., "row": ...}`: a row drawn from the contract, and never one of
+        the bundle's. `truth` is output -> JSON Schema of what feedback takes for it.
+        """
+        known = self._known.get(model)
+        if known is None:
+            known = self._known[model] = await asyncio.to_thread(describe, model)
+        return known
+
+
+def describe(model: ServedModel) -> dict[str, Any]:
+    """See `About.told`. An encrypted bundle's notes are about its golden rows, and not shown."""
+    bundle = model.bundle
+    outputs = Tellable.of(bundle, model.name).outputs
+    notes = b"" if bundle.encryption is not None else bundle.files.get(NOTES, b"")
+    return {
+        "examples": examples(model),
+        "release_notes": notes.decode(errors="replace"),
+        "truth": {name: each.kind.truth_schema() for name, each in outputs.items()},
+    }
+
+
+def examples(model: ServedModel) -> list[dict[str, Any]]:
+    """Some of the rows drawn from the contract, spread over all that are drawn.
+
+    There are none where a field is a file, which is dropped or chosen.
+    """
+    contract = model.contract
+    if any(getattr(field.kind, "media_types", ()) for field in contract.inputs):
+        return []
+    drawn = [row for row in draw_rows(model.engine.front, [contract.example_row()]) if row.named]
+    step = -(-len(drawn) // MOST_EXAMPLES) or 1
+    return [{"what": each.where, "row": each.row} for each in drawn[::step]]
