@@ -6,12 +6,15 @@ import asyncio
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import orjson
+
 from seatrial_contracts.drawn_rows import draw_rows
 from seatrial_contracts.release_notes import NOTES
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers.feedback import Tellable
 
-MOST_EXAMPLES = 40
+MOST_EXAMPLES, MOST_BYTES = 40, 2**18
+"""What the examples of one version are at most, as rows and as their JSON."""
 
 
 class About:
@@ -53,5 +56,10 @@ def examples(model: ServedModel) -> list[dict[str, Any]]:
     if any(getattr(field.kind, "media_types", ()) for field in contract.inputs):
         return []
     drawn = [row for row in draw_rows(model.engine.front, [contract.example_row()]) if row.named]
-    step = -(-len(drawn) // MOST_EXAMPLES) or 1
-    return [{"what": each.where, "row": each.row} for each in drawn[::step]]
+    step, room, told = -(-len(drawn) // MOST_EXAMPLES) or 1, MOST_BYTES, []
+    for each in drawn[::step]:
+        room -= len(orjson.dumps(each.row))
+        if room < 0:
+            break
+        told.append({"what": each.where, "row": each.row})
+    return told

@@ -1,9 +1,11 @@
 /** One version of one model: try it, watch it, see how it was tried, read its contract. */
 
+import { ask } from "./api.js";
 import { contractSection } from "./contract.js";
 import { facts, make } from "./dom.js";
 import { Live } from "./live.js";
-import { badge } from "./models.js";
+import { badge, sayHealth } from "./models.js";
+import { notesSection } from "./notes.js";
 import { trialsSection } from "./trials.js";
 import { Try } from "./try.js";
 
@@ -12,11 +14,22 @@ export class ModelPage {
   constructor(model, version, asked) {
     const ready = version.contract !== undefined;
     this.live = ready ? new Live(model.name, version) : undefined;
+    this.trying = ready ? new Try(model, version, asked) : undefined;
+    this.notes = make("div", { hidden: true });
     this.element = make(
       "article", {},
       head(model, version),
-      ready ? [new Try(model, version, asked).element, this.live.element, trialsSection(version), contractSection(version)] : notReady(version),
+      ready ? [this.trying.element, this.live.element, this.notes, trialsSection(version), contractSection(version)] : notReady(version),
     );
+    if (ready) this.complete(model.name, version.version).catch((refused) => sayHealth(refused.message, false));
+  }
+
+  /** What the page can be used without: examples, feedback, release notes. */
+  async complete(name, version) {
+    const about = await ask(`console/about?model=${encodeURIComponent(name)}&version=${version}`);
+    this.trying.take(about);
+    this.notes.hidden = !about.release_notes;
+    if (about.release_notes) this.notes.replaceWith(notesSection(about.release_notes));
   }
 
   close() {
