@@ -164,7 +164,9 @@ def test_two_versions_answer_one_row_side_by_side(many: Any, opened: Opened) -> 
     assert page.locator(".answers .answer").count() == 2
     moved = page.locator(".difference").text_content()
     assert moved.startswith("Between the two: largest move ")
-    assert float(re.search(r"move ([\d.]+)", moved)[1]) == pytest.approx(calm[1] - calm[0], rel=1e-3)
+    assert float(re.search(r"move ([\d.]+)", moved)[1]) == pytest.approx(
+        calm[1] - calm[0], rel=1e-3
+    )
 
 
 def test_release_notes_are_shown_as_text(many: Any, opened: Opened) -> None:
@@ -247,7 +249,8 @@ def test_drift_has_a_badge_from_a_hundred_values_on(many: Any, opened: Opened) -
         ask()
         few = chart.get_by_text(re.compile("^[0-9]+ of 100 values$"))
         page.wait_for_function(
-            "() => [...document.querySelectorAll('.few')].some((one) => !one.textContent.startsWith('0 '))"
+            "() => [...document.querySelectorAll('.few')]"
+            ".some((one) => !one.textContent.startsWith('0 '))"
         )
         assert few.first.is_visible()
         assert chart.locator(".badge").count() == 0

@@ -9,16 +9,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import create_model
-from support.made import bundle_of
 
 import seatrial as st
 from seatrial_contracts.bundle import Bundle, write_bundle
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.release_notes import NOTES
+from support.made import bundle_of
 
 WIDTH = 200
-LONG = tuple(f"{word} {'and_so_on' * 30} for ever and ever" for word in ("first", "second", "third"))
+LONG = tuple(
+    f"{word} {'and_so_on' * 30} for ever and ever" for word in ("first", "second", "third")
+)
 MANY = 26
 """Models beside the others: 13 that begin alike, and 13 that begin alike otherwise."""
 Number = Annotated[float, st.Number(ge=-1000, le=1000, unit="m")]
@@ -48,7 +50,7 @@ class Pair(st.Row):
 def seal(folder: Path) -> None:
     """Write them all into a folder of bundles."""
     wide = st.contract_from_rows(Wide, Total)
-    row = {name: 1.0 for name in Wide.model_fields}
+    row = dict.fromkeys(Wide.model_fields, 1.0)
     golden = Golden((row,), ({"total": np.float32(WIDTH)},))
     bundle_of(folder, wide, golden, ("onnx", summed([*row], "total")), {}, "wide")
     long = st.contract_from_rows(Pair, Long)
