@@ -169,6 +169,30 @@ def test_two_versions_answer_one_row_side_by_side(many: Any, opened: Opened) -> 
     )
 
 
+def test_what_is_typed_stays_while_the_version_is_unloaded_and_loaded(
+    many: Any, opened: Opened
+) -> None:
+    """The states are those of a server that loads at the first request."""
+    states = {"now": "READY"}
+
+    def listed(route: Any) -> None:
+        told = httpx.get(f"{many.url}/v1/models").json()
+        for model in told["models"]:
+            for version in model["versions"] if model["name"] == "long" else ():
+                version["state"] = states["now"]
+        route.fulfill(json=told)
+
+    page = opened(many.url, "long")
+    page.route("**/v1/models", listed)
+    page.get_by_label("x", exact=True).fill("3")
+    for state, said in (("COLD", "on demand"), ("LOADING", "loading"), ("READY", "ready")):
+        states["now"] = state
+        page.locator(".head .badge", has_text=re.compile(f"^{said}$")).wait_for()
+        assert page.get_by_label("x", exact=True).input_value() == "3"
+    states["now"] = "FAILED"  # the page is drawn anew
+    page.wait_for_function("() => document.querySelector('#field-x').value === '0'")
+
+
 def test_release_notes_are_shown_as_text(many: Any, opened: Opened) -> None:
     page = opened(many.url, "moods")
     page.goto(f"{many.url}/#/moods/1.1.0")

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
+from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.drawn_rows import draw_rows
 from seatrial_contracts.release_notes import NOTES
 from seatrial_serve.models.served_model import ServedModel
@@ -41,21 +42,22 @@ def describe(model: ServedModel) -> dict[str, Any]:
     outputs = Tellable.of(bundle, model.name).outputs
     notes = b"" if bundle.encryption is not None else bundle.files.get(NOTES, b"")
     return {
-        "examples": examples(model),
+        "examples": examples(bundle),
         "release_notes": notes.decode(errors="replace"),
         "truth": {name: each.kind.truth_schema() for name, each in outputs.items()},
     }
 
 
-def examples(model: ServedModel) -> list[dict[str, Any]]:
+def examples(bundle: Bundle) -> list[dict[str, Any]]:
     """Some of the rows drawn from the contract, spread over all that are drawn.
 
     There are none where a field is a file, which is dropped or chosen.
     """
-    contract = model.contract
+    contract = bundle.contract
     if any(getattr(field.kind, "media_types", ()) for field in contract.inputs):
         return []
-    drawn = [row for row in draw_rows(model.engine.front, [contract.example_row()]) if row.named]
+    rows = draw_rows(bundle.make_front(), [contract.example_row()])
+    drawn = [row for row in rows if row.named]
     step, room, told = -(-len(drawn) // MOST_EXAMPLES) or 1, MOST_BYTES, []
     for each in drawn[::step]:
         room -= len(orjson.dumps(each.row))

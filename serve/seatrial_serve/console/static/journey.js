@@ -28,7 +28,7 @@ export function journey(took, header) {
   const words = spans.map(([name, ms]) => `${name} ${seconds(ms / 1000)}`);
   const parts = spans.map(([name, ms]) => {
     const part = make("span", { class: `part ${name}` });
-    part.style.flexGrow = ms;
+    part.style.flexGrow = ms / total.dur * 1000; // below 1 together, parts would not fill the bar
     return part;
   });
   return make(

@@ -10,7 +10,7 @@ const EVERY_MS = 3000;
 const NEAR = 5;
 const main = document.querySelector("#main");
 const list = new ModelList();
-let shown;
+let shown, shownState;
 let page;
 
 /** What the address names, `#/penguins/1.0.0`: `missing` is what of it is not there. Without a name it is the first model. */
@@ -60,9 +60,16 @@ async function refresh() {
   }
   const { model, state, asked, missing, near } = chosen(models);
   list.show(models, model?.name);
-  const now = JSON.stringify([model?.name, model?.versions, model?.labels, asked, missing, near]);
-  if (now === shown) return;
-  shown = now;
+  const others = model?.versions.filter((one) => one !== state);
+  const now = JSON.stringify([model?.name, others, model?.labels, state?.version, asked, missing, near]);
+  const nowState = JSON.stringify(state);
+  if (now === shown && nowState === shownState) return;
+  if (now === shown && page?.holdsOf(state)) {
+    page.show(model, state);
+    shownState = nowState;
+    return;
+  }
+  [shown, shownState] = [now, nowState];
   page?.close();
   page = undefined;
   main.replaceChildren();
@@ -94,7 +101,10 @@ async function open(model, state, asked) {
 
 let running = Promise.resolve();
 const refreshSoon = () => {
-  running = running.then(refresh).catch((refused) => sayHealth(refused.message, false));
+  running = running.then(refresh).catch((refused) => {
+    shown = undefined; // tried again a moment later
+    sayHealth(refused.message, false);
+  });
   return running;
 };
 addEventListener("hashchange", async () => {

@@ -3,7 +3,7 @@
 import { make } from "./dom.js";
 import { count } from "./format.js";
 
-const STATES = { READY: ["ready", "good"], LOADING: ["loading", "wait"], FAILED: ["not ready", "bad"] };
+const STATES = { READY: ["ready", "good"], COLD: ["on demand", ""], LOADING: ["loading", "wait"], FAILED: ["not ready", "bad"] };
 const MANY = 12; // models that nobody looks through
 const PREFIX = /^[^._-]+/;
 const OTHERS = "Others";

@@ -78,7 +78,7 @@ export class Try {
     const took = performance.now() - start;
     const element = make("div", { class: "answer" });
     const [prediction] = said.predictions;
-    const about = make("p", { class: "soft" }, `Version ${said.model_version}, ${version.execution.variant}`);
+    const about = make("p", { class: "soft" }, [`Version ${said.model_version}`, version.execution?.variant].filter(Boolean).join(", "));
     const told = Object.keys(this.truth).length > 0 && feedbackForm(this.model.name, said.model_version, this.truth, asked.values, prediction);
     const words = await showAnswer(element, said, version, asked, about, journey(took, headers.get("server-timing")), ...(told ? [told] : []));
     return { element, words, prediction };
