@@ -190,7 +190,7 @@ def test_what_is_typed_stays_while_the_version_is_unloaded_and_loaded(
         page.locator(".head .badge", has_text=re.compile(f"^{said}$")).wait_for()
         assert page.get_by_label("x", exact=True).input_value() == "3"
     states["now"] = "FAILED"  # the page is drawn anew
-    page.wait_for_function("() => document.querySelector('#field-x').value === '0'")
+    page.wait_for_function("() => document.querySelector('#field-x')?.value === '0'")
 
 
 def test_release_notes_are_shown_as_text(many: Any, opened: Opened) -> None:
