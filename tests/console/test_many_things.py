@@ -87,11 +87,13 @@ def test_every_refused_input_is_marked_where_the_server_lists_them(
         for name in "xy"
     ]
     told = {"error": errors[0]["error"], "code": "E_RANGE", "request_id": "1", "errors": errors}
+    told["more_errors"] = 7
     page.route("**:predict", lambda route: route.fulfill(status=400, json=told))
     predict(page)
     for name in "xy":
         assert page.locator(f"#refusal-{name}").text_content() == f"got {name}!"
         assert page.get_by_label(name, exact=True).get_attribute("aria-invalid") == "true"
+    assert page.locator("#form-refusal").text_content() == "and 7 more"
     page.locator(".refused").get_by_role("button", name="y").click()
     assert page.evaluate("document.activeElement.id") == "field-y"
 

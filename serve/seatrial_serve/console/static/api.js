@@ -7,11 +7,12 @@ const FIELD = /^(input|option) '([^']+)'(?:, row \d+)?: (.*)$/s;
 
 /** What the server, or this page, would not take: its code, and `faults`, each with the input or option that it is about. */
 export class Refused extends Error {
-  /** `field` is the input that the page itself refuses; `errors` are the server's, one for each input that it refuses. */
-  constructor(text, code = "", { field, status, request, errors } = {}) {
+  /** `field` is the input that the page itself refuses; `errors` are the server's, one for each input that it refuses, and `more` those that it does not list. */
+  constructor(text, code = "", { field, status, request, errors, more } = {}) {
     super(text);
     Object.assign(this, { code, status, request });
     this.faults = errors?.length ? errors.map(({ error, input }) => faultOf(error, input)) : [faultOf(text, field)];
+    if (more) this.faults.push({ role: "input", finding: `and ${more} more` });
   }
 }
 
@@ -34,7 +35,7 @@ export async function exchange(path, options = {}) {
   const said = await reply.text().then(parsed).catch(() => {
     throw new Refused(`The server answered ${reply.status} without JSON.`);
   });
-  if (!reply.ok) throw new Refused(said.error, said.code, { status: reply.status, request: said.request_id, errors: said.errors });
+  if (!reply.ok) throw new Refused(said.error, said.code, { status: reply.status, request: said.request_id, errors: said.errors, more: said.more_errors });
   return { said, headers: reply.headers };
 }
 
