@@ -22,6 +22,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from seatrial.budget import EXAMPLES, promised
 from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.gate_steps import PROVES, WAIVED
 
 if TYPE_CHECKING:
     from seatrial_contracts.promise import Promise
@@ -132,7 +133,7 @@ def refuse_options(asked: Mapping[str, Any], own: Sequence[str], got: str, mend:
 
 @contextmanager
 def gate_progress(title: str) -> Iterator[Callable[[str], None]]:
-    """The steps that ended, each with its time, and a line with the one that runs.
+    """The steps that ended, with time and proof, and a line with the one that runs.
 
     Gives what is told the next one.
     """
@@ -160,15 +161,18 @@ def gate_progress(title: str) -> Iterator[Callable[[str], None]]:
 
 
 class Steps:
-    """Prints each step once it has ended, and how long it took."""
+    """Prints each step once it has ended: how long it took, and what it proved."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._step, self._begun_s = console, "", 0.0
 
     def begin(self, step: str) -> None:
-        """A step begins. How far one has come is no step of its own."""
+        """A step begins, or is waived. How far one has come is no step of its own."""
         name = COUNTED.sub("", step)
-        if name != self._step:
+        if name.startswith(WAIVED):
+            self.end()
+            self._say("waived", name.removeprefix(WAIVED))
+        elif name != self._step:
             self.end()
             self._step, self._begun_s = name, time.perf_counter()
 
@@ -176,9 +180,13 @@ class Steps:
         """The step has ended."""
         if self._step:
             took_s = time.perf_counter() - self._begun_s
-            said = f"  {how}  {self._step:<28} {took_s:6.1f} s"
-            self._console.print(said, highlight=False, markup=False)
+            proved = PROVES.get(self._step, "") if how == "passed" else ""
+            self._say(how, self._step, f"{took_s:6.1f} s  {proved}")
         self._step = ""
+
+    def _say(self, how: str, step: str, more: str = "") -> None:
+        said = f"  {how:<7}  {step:<20} {more}".rstrip()
+        self._console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_sealed(bundle: Bundle, out: Path, *, as_json: bool) -> None:

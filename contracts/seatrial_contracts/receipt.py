@@ -21,6 +21,7 @@ from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.cost import Choice, Cost, Search
 from seatrial_contracts.errors import BundleError
+from seatrial_contracts.gate_steps import MAX_STEPS, GateStep
 from seatrial_contracts.measures import Count, Measures
 
 RECEIPTS_FOLDER = "receipts"
@@ -132,6 +133,12 @@ class Receipt(BaseModel):
     version: str
     made_at: Time
     machine: Machine
+    gate: tuple[GateStep, ...] = Field(default=(), max_length=MAX_STEPS)
+    """The steps of the export gate, in order; empty where no gate ran.
+
+    They stand here and not in the manifest, since their seconds differ between two exports of one
+    model, whose digest is the same.
+    """
     trials: tuple[Trial, ...] = Field(max_length=MAX_TRIALS)
     searches: tuple[Search, ...] = Field(default=(), max_length=MAX_SEARCHES)
     """How a parity budget was met."""

@@ -97,6 +97,7 @@ def seal(
         version=bundle.version,
         made_at=now(),
         machine=this_machine(dict(packages)),
+        gate=tuple(candidate.gate),
         trials=(*candidate.trials, *(trial for each in quantised for trial in each.trials)),
         searches=() if found is None else found.searches,
         choice=None if found is None else found.choice,

@@ -104,10 +104,11 @@ def serve_alone(
     )
     host, port = listening.getsockname()[:2]
     log.info(
-        "%s://%s:%d (pages at /docs)%s",
+        "%s://%s:%d%s%s",
         settings.scheme,
         host,
         port,
+        settings.pages_told,
         f", metrics on port {scraped.port}" if scraped else "",
     )
     try:

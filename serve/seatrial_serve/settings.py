@@ -700,6 +700,13 @@ class Settings(BaseSettings):
         )
 
     @property
+    def pages_told(self) -> str:
+        """Where the pages are, for the server's first line; empty where it serves none."""
+        pages = {"console at /": self.console, "API's pages at /docs": self.docs}
+        said = ", ".join(page for page, served in pages.items() if served)
+        return f" ({said})" if said else ""
+
+    @property
     def scheme(self) -> str:
         """How URLs of this server begin."""
         return "http" if self.tls is None else "https"

@@ -105,8 +105,9 @@ class Supervisor:
         reloads.follow(self._reload)
         place = "{}:{}".format(*http.getsockname()[:2])
         metrics = f", metrics on port {scraped.port}" if scraped else ""
-        scheme = self._settings.scheme
-        log.info("%d workers at %s://%s%s", self._settings.workers, scheme, place, metrics)
+        settings = self._settings
+        at, pages = f"{settings.scheme}://{place}", settings.pages_told
+        log.info("%d workers at %s%s%s", settings.workers, at, metrics, pages)
         port = grpc.getsockname()[1] if grpc is not None else 0
         with ThreadPoolExecutor(self._settings.workers + 1, initializer=hold_reloads) as pool:
             pool.submit(self._close_when_stopping, http)

@@ -33,7 +33,7 @@ SHOW = """async ([kinds, inputs, schemas, prediction, chosen]) => {
     const place = document.querySelector(".answer");
     window.warned = [];
     console.warn = (said) => window.warned.push(said);
-    return await showAnswer(place, reply, version, asked, 1);
+    return await showAnswer(place, reply, version, asked);
 }"""
 
 

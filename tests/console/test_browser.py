@@ -53,11 +53,11 @@ def sorts(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -
 
 def predict(page: Any) -> str:
     """Press the button; what was said aloud."""
-    said = page.locator(".try [role=status]")
+    said = page.locator(".try .said")
     before = said.text_content()
     page.get_by_role("button", name="Predict").click()
     page.wait_for_function(
-        "([was]) => document.querySelector('.try [role=status]').textContent !== was", arg=[before]
+        "([was]) => document.querySelector('.try .said').textContent !== was", arg=[before]
     )
     return str(said.text_content())
 
@@ -95,7 +95,7 @@ def test_each_example_is_chosen_tried_and_answered(server: Any, opened: Opened) 
             )
         else:
             assert said.startswith(f"{output}: shape 384, ")
-            assert page.get_by_role("img", name="Values by place").is_visible()
+            assert page.get_by_role("img", name="Values by index").is_visible()
 
 
 def test_a_refused_value_is_shown_at_its_field_and_mended(server: Any, opened: Opened) -> None:
@@ -219,7 +219,7 @@ def test_the_keyboard_alone_is_enough(server: Any, opened: Opened) -> None:
     keys.type("46.5")
     keys.press("Enter")
     page.wait_for_function(
-        "() => document.querySelector('.try [role=status]').textContent.startsWith('species: ')"
+        "() => document.querySelector('.try .said').textContent.startsWith('species: ')"
     )
     assert page.evaluate("document.activeElement.id") == "field-bill_length_mm"
 

@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.slow, NEEDED]
 
 
 class Keyed:
-    def __init__(self, server: Server, key: str, other: str) -> None:
-        self.url, self.key, self.other = server.url, key, other
+    def __init__(self, server: Server, key: str, other: str, teller: str) -> None:
+        self.url, self.key, self.other, self.teller = server.url, key, other, teller
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,10 @@ def keyed(
 ) -> Keyed:
     file = tmp_path_factory.mktemp("keys") / "keys.toml"
     key, other = key_of(file, "page", "infer", "read"), key_of(file, "other", "metrics")
+    teller = key_of(file, "teller", "infer", "read", "feedback")
     server = serve(examples / "penguins" / "1.0.0", "--api-keys", str(file))
     until(lambda: server.wait_until_loaded()[0] == 200)  # why it is not is not told
-    return Keyed(server, key, other)
+    return Keyed(server, key, other, teller)
 
 
 def enter(page: Any, key: str) -> None:
@@ -84,6 +85,21 @@ def test_the_lines_to_copy_read_the_key_from_the_environment(keyed: Keyed, opene
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
         assert "species" in ran.stdout, (title, ran.stdout)
+
+
+def test_what_a_key_may_not_do_is_not_offered(keyed: Keyed, opened: Opened) -> None:
+    for key, offered in ((keyed.key, 0), (keyed.teller, 1)):
+        page = opened(keyed.url)
+        enter(page, key)
+        page.locator("summary", has_text="Examples to try").click()
+        page.get_by_role("button", name="sex missing").click()
+        page.get_by_role("button", name="Predict").click()
+        page.get_by_role("img", name="Time in the server: ").wait_for()
+        asked = page.locator("summary", has_text="Was it right?")
+        assert asked.count() == offered
+    asked.click()
+    page.get_by_role("button", name="Send the truth").click()
+    page.get_by_text("Counted: ").wait_for()
 
 
 def test_the_api_s_page_asks_for_a_key(keyed: Keyed, opened: Opened) -> None:

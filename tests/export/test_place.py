@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import nn
 import seatrial as st
 from seatrial.main import cli
 from seatrial_contracts.bundle import open_bundle
+from seatrial_contracts.gate_steps import PROVES
+from seatrial_export.gate.gate import STEPS
 from seatrial_export.place import check_place, highest_version
 
 FILE = '''
@@ -103,6 +106,20 @@ def test_next_is_the_patch_after_the_highest(tmp_path: Path) -> None:
 def test_a_version_that_is_none_is_told(tmp_path: Path, version: str) -> None:
     with pytest.raises(st.DeclarationError, match="want three numbers such as"):
         st.export(pipeline(), tmp_path, version=version)
+
+
+@pytest.mark.slow
+def test_the_receipt_lists_the_gate_and_no_second_of_it_is_in_the_digest(tmp_path: Path) -> None:
+    waived = replace(pipeline(), waive={"surroundings": "it holds nothing"})
+    first, second = (st.export(waived, tmp_path / name) for name in ("first", "second"))
+    assert first.digest == second.digest
+    gates = [bundle.receipts()[0].gate for bundle in (first, second)]
+    assert [step.step for step in gates[0]] == [name for name, _ in STEPS]
+    assert {step.step: step.waived for step in gates[0] if step.waived} == waived.waive
+    assert all(step.proved == PROVES[step.step] for step in gates[0] if not step.waived)
+    took = [[step.seconds for step in gate] for gate in gates]
+    assert took[0] != took[1]
+    assert sum(took[0]) > 0
 
 
 def test_force_replaces_what_differs_and_leaves_what_does_not(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from seatrial.commands.inspect import show_receipts
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.cost import Cost, Point, Search
+from seatrial_contracts.gate_steps import PROVES, GateStep
 from seatrial_contracts.golden import HELD_OUT, Golden
 from seatrial_contracts.judge import judge
 from seatrial_contracts.manifest import Manifest, Variant
@@ -282,6 +283,20 @@ def test_costs_and_searches_become_a_table_and_a_chart_and_flipped_labels_are_na
     ElementTree.fromstring(
         re.findall(r"<svg .*?</svg>", text.split("Speed and error")[1], re.DOTALL)[0]
     )
+
+
+def test_the_gate_of_the_export_is_listed_whatever_receipt_is_the_newest(tmp_path: Path) -> None:
+    bundle = sealed(tmp_path)
+    gate = (
+        GateStep(step="parity", proved=PROVES["parity"], seconds=1.26),
+        GateStep(step="lint", waived="<i>harmless</i>"),
+    )
+    receipt(bundle, "2026-01-01T00:00:00Z", set(), gate=gate)
+    receipt(bundle, "2026-01-02T00:00:00Z", set())
+    findings = gather(bundle)
+    words = Page(write_page(findings)).text
+    assert all(said in words for said in (PROVES["parity"], "1.3 s", "waived<i>harmless</i>"))
+    assert write_markdown(findings).endswith("1 steps passed in 1.3 s; waived: lint.\n")
 
 
 def test_markdown_keeps_words_words_and_names_what_failed(tmp_path: Path) -> None:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.encrypted import make_identity
 from support.running import Running, run_app
-from support.toys import toy_bundle
+from support.toys import ROWS, toy_bundle, toy_files, toy_manifest
 
 import seatrial as st
+from seatrial_contracts.bundle import write_bundle
+from seatrial_contracts.encrypt import encrypt_bundle
 from seatrial_contracts.receipt import (
     ERROR_EDGES,
     MAX_RECEIPT_BYTES,
@@ -26,6 +29,8 @@ from seatrial_contracts.receipt import (
     this_machine,
 )
 from seatrial_contracts.receipts_folder import NEWEST, read_receipt
+from seatrial_contracts.release_notes import NOTES
+from seatrial_serve.console.about import MOST_EXAMPLES
 from seatrial_serve.console.reading import quantile
 from seatrial_serve.console.routes import STATIC
 from seatrial_serve.console.series import MODELS, Series
@@ -255,6 +260,43 @@ async def test_series_name_unknown_models_and_bad_times_and_show_no_payload(
         refused = await running.client.get(f"/console/series?{query}")
         assert (refused.status_code, refused.json()["code"]) == (status, code)
     assert (await running.client.head("/console/series?model=toy")).status_code == 200
+
+
+async def test_examples_are_drawn_from_the_contract_and_accepted(running: Running) -> None:
+    told = (await running.client.get("/console/about?model=toy")).json()
+    assert told["release_notes"] == ""
+    assert told["truth"] == {}  # a number and a tensor are neither right nor wrong
+    whats = [each["what"] for each in told["examples"]]
+    assert {"input 'x' at -100.0", "input 'word' at 'b'"} <= set(whats)
+    assert len(whats) <= MOST_EXAMPLES
+    rows = [each["row"] for each in told["examples"]]
+    assert (await running.ask(rows)).status_code == 200
+    assert not [row for row in rows if row in ROWS[2:]]  # the golden rows
+    for query in ("model=other", "model=toy&version=9.9.9", ""):
+        refused = await running.client.get(f"/console/about?{query}")
+        assert (refused.status_code, refused.json()["code"]) == (404, "E_MODEL_NOT_FOUND")
+
+
+async def test_examples_of_one_version_have_a_bound_of_bytes(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seatrial_serve.console.about.MOST_BYTES", 60)
+    told = (await running.client.get("/console/about?model=toy")).json()
+    assert len(told["examples"]) == 2
+
+
+async def test_release_notes_are_told_but_for_those_of_an_encrypted_bundle(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
+    notes = "# toy 1.0.0"
+    plain = write_bundle(tmp_path / "plain", toy_manifest(), toy_files() | {NOTES: notes.encode()})
+    key = make_identity(tmp_path / "key")
+    encrypt_bundle(plain, [key.to], tmp_path / "encrypted")
+    for folder, told in (("plain", notes), ("encrypted", "")):
+        async with run_app(tmp_path / folder, identity=key.file) as app:
+            about = (await app.client.get("/console/about?model=toy")).json()
+            assert about["release_notes"] == told
+            assert about["examples"]
 
 
 def claimed(bundle: st.Bundle, made_at: str = "") -> Receipt:

@@ -422,6 +422,23 @@ async def test_an_answer_is_the_same_on_either_way(
 
 
 @pytest.mark.parametrize("way", WAYS)
+async def test_an_answer_says_what_it_took_where_its_client_asks_for_that(
+    tmp_path: Path, runtime: FakeRuntime, way: str
+) -> None:
+    async with serving(tmp_path, way) as served:
+        client = Client(served)
+        client.say(ask(1, 2, x_server_timing="1") + ask(1) + ask(1, x_server_timing="0"))
+        (_, told, _), *untold = await client.hear(3)
+        assert all("server-timing" not in headers for _, headers, _ in untold)
+        spans = dict(part.split(";", 1) for part in told["server-timing"].split(", "))
+        assert spans.keys() == {"front", "queue", "run", "encode", "total", "batch"}
+        assert spans.pop("batch") == 'desc="2"'
+        took = {name: float(text.removeprefix("dur=")) for name, text in spans.items()}
+        total = took.pop("total")
+        assert 0 < sum(took.values()) <= total + 0.005  # a phase is told to a microsecond
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_a_client_that_leaves_takes_its_waiting_row_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import onnx
 
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.gate_steps import GateStep
 from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.kinds.kind import Array, Kind, TensorSpec
 from seatrial_contracts.manifest import Origin
@@ -137,6 +138,7 @@ class AdoptedCandidate(Candidate):
         self.adoption, self.batchable = adoption, adoption.batchable
         self.scratch = scratch or Scratch()
         self.trials: list[Trial] = []
+        self.gate: list[GateStep] = []
         self.probes: list[EncodedRow] = []
         self.as_made: AsMade | None = None
         """The graph before it was fitted, from an early step of the gate on."""

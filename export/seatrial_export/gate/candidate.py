@@ -12,6 +12,7 @@ import onnx
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.drawn_rows import DrawnRow, draw_rows
+from seatrial_contracts.gate_steps import GateStep
 from seatrial_contracts.golden import Golden, Refused, wire_row
 from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.kinds.kind import Array, TensorSpec
@@ -75,6 +76,8 @@ class Candidate(ABC):
     time.
     """
     trials: list[Trial]
+    gate: list[GateStep]
+    """The steps that it passed so far, or that were waived."""
     scratch: Scratch
     """Where weights lie that are too many for their graph."""
     probes: list[EncodedRow]

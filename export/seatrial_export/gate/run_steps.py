@@ -5,10 +5,12 @@ Each step lets the candidate pass, or raises `GateError` that names the cause an
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from seatrial_contracts.errors import DeclarationError, GateError, SeatrialError
+from seatrial_contracts.gate_steps import PROVES, WAIVED, GateStep
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.mend import mend_of
 from seatrial_export.gate.strip import LEAKS
@@ -26,7 +28,10 @@ def silent(step: str) -> None:
 def run_steps(
     candidate: Tried, steps: Sequence[Step[Tried]], waivable: frozenset[str], progress: Progress
 ) -> None:
-    """Every step that is not waived. `progress` is told the name of each before it runs."""
+    """Every step that is not waived; `candidate.gate` lists them.
+
+    `progress` is told the name of each before it runs, and `WAIVED` before those that do not.
+    """
     odd = {name for name in set(candidate.declared.waive) - waivable if not name.startswith(LEAKS)}
     if odd:
         want = (
@@ -35,9 +40,16 @@ def run_steps(
         )
         raise DeclarationError(f"{candidate.declared.noun} waive", ", ".join(sorted(odd)), want)
     for name, step in steps:
+        reason = candidate.declared.waive.get(name)
+        if reason is not None:
+            progress(WAIVED + name)
+            candidate.gate.append(GateStep(step=name, waived=reason))
+            continue
         progress(name)
-        if name not in candidate.declared.waive:
-            _run(name, step, candidate)
+        begun_s = time.perf_counter()
+        _run(name, step, candidate)
+        took_s = round(time.perf_counter() - begun_s, 3)
+        candidate.gate.append(GateStep(step=name, proved=PROVES[name], seconds=took_s))
 
 
 def _run(name: str, step: Callable[[Tried], None], candidate: Tried) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from seatrial_contracts.gate_steps import GateStep
 from seatrial_contracts.host_stage import EncodedRow, group_places, shape_key
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import prepared_name
@@ -94,6 +95,7 @@ class TorchCandidate(Candidate):
     None where they cannot be copied.
     """
     trials: list[Trial] = field(default_factory=list)
+    gate: list[GateStep] = field(default_factory=list)
     probes: list[EncodedRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.errors import BundleError, DeclarationError
+from seatrial_contracts.gate_steps import GateStep
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_slices
 from seatrial_contracts.promise import Promise
@@ -85,6 +86,11 @@ class Findings:
     def calibrations(self) -> tuple[Calibration, ...]:
         """What temperature scaling found when the bundle was sealed."""
         return next((receipt.calibrations for receipt in self.receipts if receipt.calibrations), ())
+
+    @property
+    def gate(self) -> tuple[GateStep, ...]:
+        """The steps of the export gate, as the receipt of the export lists them."""
+        return next((receipt.gate for receipt in self.receipts if receipt.gate), ())
 
     @cached_property
     def checks(self) -> list[Trial]:

@@ -51,6 +51,11 @@ def write_markdown(findings: Findings) -> str:
         f"loss {found.loss_before:.3f} before, {found.loss_after:.3f} after ({found.rows} rows)."
         for found in findings.calibrations
     ]
+    if findings.gate:
+        took_s = sum(step.seconds for step in findings.gate)
+        waived = [f"waived: {plain(step.step)}" for step in findings.gate if step.waived]
+        passed = f"{len(findings.gate) - len(waived)} steps passed in {took_s:.1f} s"
+        parts += ["", f"Export gate: {'; '.join([passed, *waived])}."]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -215,7 +215,7 @@ class DirectWay:
         account(model, answered)
         for asked, reply in replies:
             asked.record.answer = reply.answer
-            asked.send(200, reply)
+            asked.send(200, asked.timed(reply))
         close(self._exchanges, answered)
 
     def in_task(self, asked: DirectExchange, answer: Answer | None = None) -> None:

@@ -194,7 +194,7 @@ class FastPath:
                 )
             else:
                 if reply is not None:
-                    told = reply._replace(headers=[NO_SNIFF, *reply.headers])
+                    told = asked.timed(reply._replace(headers=[NO_SNIFF, *reply.headers]))
                     await self._send(send, 200, told, record.request_id)
 
     async def _pass_on(self, scope: Scope, receive: Any, send: Any) -> None:

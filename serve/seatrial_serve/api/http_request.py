@@ -21,6 +21,8 @@ from seatrial_serve.process.clock import now_s
 CALLER = "seatrial.caller"
 """Where a scope holds who asks, if that is known."""
 TIMEOUT, TRACEPARENT = b"x-request-timeout-ms", b"traceparent"
+TIMING, SERVER_TIMING = b"x-server-timing", b"server-timing"
+"""What a client asks for the times of its request with, as 1, and what they come in."""
 
 
 class HttpExchange(Exchange):
@@ -37,6 +39,20 @@ class HttpExchange(Exchange):
         """See `Exchange`; compressed where its client takes that."""
         accepted = self.headers.get(b"accept-encoding")
         return job.reply(answer) if accepted is None else compressed(job.reply(answer), accepted)
+
+    def timed(self, reply: Reply) -> Reply:
+        """The reply of a request that was answered, with its times if its client asks for them."""
+        if self.headers.get(TIMING) != b"1":
+            return reply
+        return reply._replace(headers=[*reply.headers, (SERVER_TIMING, server_timing(self.record))])
+
+
+def server_timing(record: RequestRecord) -> bytes:
+    """Milliseconds of each phase and of all, as the header Server-Timing has them (W3C, 3)."""
+    timings = {**record.timings, "total": record.seconds}
+    spans = [f"{name};dur={seconds * 1000:.3f}" for name, seconds in timings.items()]
+    rows = max((sum(count for count, _ in batch.mates) for batch in record.batches), default=0)
+    return ", ".join([*spans, f'batch;desc="{rows}"']).encode()
 
 
 @lru_cache(maxsize=256)

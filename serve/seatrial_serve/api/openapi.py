@@ -66,6 +66,13 @@ PARTIAL = {
         "and takes none of the others with it."
     ),
 }
+TIMING = {
+    "name": "X-Server-Timing",
+    "in": "header",
+    "required": False,
+    "schema": {"enum": ["0", "1"], "default": "0"},
+    "description": "1: the header `Server-Timing` of the answer says what each phase took.",
+}
 ROW_ERROR = {
     "type": "object",
     "properties": {
@@ -244,7 +251,7 @@ def own_parts(app: FastAPI, needed: Paths | None) -> OwnParts:
     )
     paths, components = document.pop("paths"), document.pop("components", {})
     schemas = components.pop("schemas", {}) | {"Error": ERROR_SCHEMA, "RowError": ROW_ERROR}
-    components["parameters"] = {"Partial": PARTIAL}
+    components["parameters"] = {"Partial": PARTIAL, "Timing": TIMING}
     components["responses"] = {
         refusal_name(status): {"description": text, "content": FAILURE}
         for status, text in (MODEL_REFUSALS | (KEY_REFUSALS if needed is not None else {})).items()
@@ -360,7 +367,9 @@ def predict_operation(model: KnownModel, path: str, schemas: dict[str, Any]) -> 
         "summary": f"Predict with {model.name} {bundle.version}",
         "operationId": operation_name(path),
         "description": f"Digest `{bundle.digest}`.",
-        "parameters": [{"$ref": "#/components/parameters/Partial"}],
+        "parameters": [
+            {"$ref": f"#/components/parameters/{each}"} for each in ("Partial", "Timing")
+        ],
         "requestBody": {"required": True, "content": body},
         "responses": {
             "200": {

@@ -1,4 +1,4 @@
-"""The console's routes: its page, its files, and the series that its charts show."""
+"""The console's routes: its page, its files, and what they show beside the API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from fastapi.staticfiles import StaticFiles
 
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.access.caller import Scope
-from seatrial_serve.api.routing import check_caller, found, json_response, reading
+from seatrial_serve.api.routing import (
+    caller_of,
+    check_caller,
+    found,
+    json_response,
+    known_model,
+    reading,
+)
+from seatrial_serve.console.about import About
 from seatrial_serve.console.series import Series
 from seatrial_serve.http.browsers import CONSOLE_POLICY, POLICY
 from seatrial_serve.models.repository import Repository
@@ -31,9 +39,9 @@ class ConsoleFiles(StaticFiles):
 
 
 def add_console(app: FastAPI, repository: Repository, series: Series) -> None:
-    """The page at `/`, its files below `/console/static`, its series at `/console/series`."""
+    """The page at `/`, its files below `/console/static`, its data at `/console/...`."""
     files = ConsoleFiles(directory=STATIC)
-    router = APIRouter()
+    router, about = APIRouter(), About()
 
     @reading(router, "/", include_in_schema=False)
     async def page(request: Request) -> Response:
@@ -47,6 +55,17 @@ def add_console(app: FastAPI, repository: Repository, series: Series) -> None:
         profile = entry.model.bundle.profile if entry.model is not None else None
         since = time_of(asked.get("since", "0"))
         return json_response(await series.look((entry.name, entry.version), since, profile))
+
+    @reading(router, "/console/about", include_in_schema=False)
+    async def show_about(request: Request) -> Response:
+        asked = request.query_params
+        name = asked.get("model", "")
+        check_caller(request, Scope.READ, name)
+        model = await known_model(repository, found(repository, name, asked.get("version")))
+        caller, told = caller_of(request), await about.told(model)
+        if caller is not None and not caller.may(Scope.FEEDBACK, name):
+            told = told | {"truth": {}}
+        return json_response(told)
 
     app.include_router(router)
     app.mount("/console/static", files, name="console")

@@ -18,10 +18,10 @@ PageMay = Callable[[str, str], bool]
 ASKED_METHOD = b"access-control-request-method"
 REQUEST_HEADERS = (
     b"authorization, content-type, inference-header-content-length, traceparent, "
-    b"x-api-key, x-partial, x-request-id, x-request-timeout-ms"
+    b"x-api-key, x-partial, x-request-id, x-request-timeout-ms, x-server-timing"
 )
 """What a page may send beside the headers that every page may (the Fetch standard, 2.2.2)."""
-EXPOSED = b"inference-header-content-length, retry-after, x-request-id"
+EXPOSED = b"inference-header-content-length, retry-after, server-timing, x-request-id"
 """What a page may read of an answer's headers beside those that every page may."""
 KEPT_S = 600
 """How long a browser keeps a preflight's answer."""

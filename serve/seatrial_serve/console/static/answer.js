@@ -18,7 +18,6 @@ import { tensorAnswer } from "./answers/tensor.js";
 import { transcriptAnswer } from "./answers/transcript.js";
 import { truncationAnswer } from "./answers/truncation.js";
 import { facts, fold, make } from "./dom.js";
-import { seconds } from "./format.js";
 
 /**
  * Each shows one output and says it in a few words: `[element, words]`, at once or as a promise.
@@ -30,16 +29,16 @@ const KINDS = {
   sparse_embedding: sparseEmbeddingAnswer, tensor: tensorAnswer, transcript: transcriptAnswer, truncation: truncationAnswer,
 };
 
-/** Draw the answer to what was `asked`, `{values, chosen}` of the form; returns the sentence that says it aloud. `took` is the whole round trip in milliseconds. */
-export async function showAnswer(place, { predictions: [prediction], model_version: number }, version, asked, took) {
+/** Draw the answer to what was `asked`, `{values, chosen}` of the form, and `more` below it; returns the sentence that says it aloud. */
+export async function showAnswer(place, { predictions: [prediction], model_version: number }, version, asked, ...more) {
   const shown = await Promise.all(Object.entries(prediction).map(async ([name, value]) => {
     const [element, words] = await viewOf(name, value, version, asked);
     return { element: make("div", { class: "output" }, make("h4", {}, name), element), words: `${name}: ${words}` };
   }));
   place.replaceChildren(
     ...shown.map(({ element }) => element),
-    make("p", { class: "soft" }, `Version ${number}, ${seconds(took / 1000)} there and back`),
-    fold("As JSON", jsonOf("The answer as JSON", prediction)),
+    ...more,
+    fold("As JSON", jsonOf(`The answer of version ${number} as JSON`, prediction)),
   );
   return shown.map(({ words }) => words).join("; ");
 }
@@ -60,13 +59,14 @@ async function viewOf(name, value, { contract, outputs }, { values, chosen }) {
   }
 }
 
-/** Draw a refusal; returns the sentence that says it aloud. */
-export function showRefusal(place, refused) {
+/** Draw a refusal, with a way to each field that it is about; returns the sentence that says it aloud. */
+export function showRefusal(place, refused, goTo) {
+  const { faults } = refused;
   place.replaceChildren(
     make(
       "div", { class: "refused" },
       make("h4", {}, refused.status >= 500 ? "No answer" : "Refused"),
-      make("p", {}, refused.message),
+      faults.length > 1 ? make("ul", {}, faults.map((fault) => make("li", {}, fault.field && make("button", { type: "button", class: "small", onclick: () => goTo(fault) }, fault.field), ` ${fault.finding}`))) : make("p", {}, refused.message),
       facts([["Code", refused.code], ["Status", refused.status && String(refused.status)], ["Request", refused.request]]),
     ),
   );

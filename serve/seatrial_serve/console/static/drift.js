@@ -18,7 +18,7 @@ export class Drift {
     this.element = make(
       "div", { hidden: true },
       make("h3", {}, "Drift"),
-      make("p", { class: "soft" }, "Shares of the traffic since the server started (filled) beside the reference at export (outlined). Point at a bin to read it."),
+      make("p", { class: "soft" }, `Shares of the traffic since the server started (filled) beside the reference at export (outlined). Point at a bin to read it. How far they are apart (PSI) is shown from ${FEW} values on.`),
       this.grid, fold("As tables", this.tables),
     );
   }
@@ -31,8 +31,9 @@ export class Drift {
       const { chart, said } = this.fields.get(field.field);
       const places = field.bins.map((_, place) => place);
       chart.show([places, field.live ?? field.bins.map(() => null), field.reference]);
-      said.textContent = field.live ? `${count(field.seen)} seen, PSI ${field.psi.toFixed(3)}` : "nothing seen yet";
-      said.className = `badge ${field.seen < FEW ? "" : field.psi >= LARGE ? "bad" : field.psi >= SMALL ? "wait" : "good"}`;
+      const enough = field.seen >= FEW;
+      said.textContent = enough ? `PSI ${field.psi.toFixed(3)} of ${count(field.seen)} values` : `${count(field.seen)} of ${FEW} values`;
+      said.className = enough ? `badge ${field.psi >= LARGE ? "bad" : field.psi >= SMALL ? "wait" : "good"}` : "few";
     }
     const open = this.tables.parentElement.open;
     if (open) this.tables.replaceChildren(...fields.map(asTable));
@@ -46,7 +47,7 @@ export class Drift {
       where: (at) => bins[at], axis: { space: 60, incrs: [1, 2, 5, 10, 20], values: (_, splits) => splits.map((at) => brief(bins[at])) },
       series: [{ label: "now", colour: "--curve-1", fill: "--curve-1", paths: bars(), width: 0 }, { label: "reference", colour: "--curve-2", paths: bars() }],
     });
-    const said = make("span", { class: "badge" });
+    const said = make("span", {});
     chart.element.querySelector("figcaption").append(" ", said);
     this.fields.set(field, { chart, said });
     this.grid.append(chart.element);

@@ -1,5 +1,6 @@
 /** A form made from the JSON Schemas of a row and of a request's options: one input for each, its hint, and what the server finds wrong with it. */
 
+import { Refused } from "./api.js";
 import { fold, make } from "./dom.js";
 import { choiceInput } from "./inputs/choice.js";
 import { columnsInput } from "./inputs/columns.js";
@@ -13,8 +14,10 @@ import { textsInput } from "./inputs/texts.js";
 import { wordInput } from "./inputs/word.js";
 import { MOMENTS, plain } from "./tensors.js";
 
+const MANY = 24; // fields that nobody looks through: they are found by name
+
 /** Which input suits a schema; what no other knows is JSON. */
-function inputFor(schema) {
+export function inputFor(schema) {
   const exact = !schema.enum?.some((one) => Number.isInteger(one) && !Number.isSafeInteger(one)); // JSON.parse rounds others
   if (schema.enum && exact) return choiceInput;
   if (schema["x-media-types"]) return fileInput;
@@ -41,12 +44,28 @@ export class Form {
         event.preventDefault();
         submit();
       } },
+      this.fields.length > MANY && this.finder(),
       make("div", { class: "fields" }, this.fields.map((field) => field.element)),
       this.options.length > 0 && fold("Options", make("div", { class: "fields" }, this.options.map((option) => option.element))),
-      this.note, make("div", { class: "buttons" }, this.button, reset),
+      this.note, this.rest = make("div", { class: "rest" }), this.buttons = make("div", { class: "buttons" }, this.button, reset),
     );
     this.changed = changed;
     this.fill();
+  }
+
+  /** A field that hides the inputs whose names do not hold what is typed. */
+  finder() {
+    const status = make("p", { class: "hint", role: "status", id: "found" });
+    const show = () => {
+      const text = this.search.value.trim().toLowerCase();
+      for (const { name, element } of this.fields) element.hidden = !name.toLowerCase().includes(text);
+      const shown = this.fields.filter(({ element }) => !element.hidden).length;
+      status.textContent = `${shown} of ${this.fields.length} inputs`;
+    };
+    this.search = make("input", { type: "search", id: "find-input", autocomplete: "off", spellcheck: "false", oninput: show, "aria-describedby": "found" });
+    this.findAll = () => { this.search.value = ""; show(); };
+    show();
+    return make("div", { class: "field finder" }, make("label", { for: "find-input" }, "Find an input"), this.search, status);
   }
 
   /** `role` is "input" or "option": one of each may have the same name. */
@@ -83,11 +102,28 @@ export class Form {
     return { role: "input", name, columns, input, element, refusal };
   }
 
+  /** Fill in the contract's example, and the options as a request without them has them. */
   fill() {
-    const { example } = this.version;
-    for (const { name, columns, input } of this.fields) input.fill(columns ? example : example[name]);
     for (const { schema, input } of this.options) input.fill(schema.default);
+    this.take(this.version.example);
+  }
+
+  /** Fill in a row: name -> value. Returns the names of inputs that it leaves as they are. Throws `Refused` where a value fits nowhere. */
+  take(row) {
+    const left = [];
     this.clear();
+    for (const { name, columns, schema, input } of this.fields) {
+      const names = Object.keys(columns ?? { [name]: 0 });
+      const absent = names.filter((each) => !(each in row));
+      left.push(...absent);
+      if (absent.length === names.length) continue;
+      try {
+        input.fill(columns ? row : row[name]);
+      } catch {
+        throw new Refused(`got something else, want ${schema?.["x-want"] ?? "numbers and flags"}`, "", { field: name });
+      }
+    }
+    return left;
   }
 
   /** Field -> `{json}` or `{file}`, those left out aside. Throws `Refused` where a field holds nothing that JSON could carry. */
@@ -102,19 +138,35 @@ export class Form {
     return new Map(pairs.filter(([, json, unless]) => json !== undefined && JSON.parse(json) !== unless));
   }
 
-  /** Show a refusal at the field it names, and go there. */
-  refuse(refused) {
-    const names = ({ name, columns }) => name === refused.field || refused.field in (columns ?? {}) || refused.field?.startsWith(`${name}.`);
-    const field = [...this.fields, ...this.options].find((each) => each.role === refused.role && names(each));
-    field?.element.closest("details")?.setAttribute("open", "");
-    (field?.refusal ?? this.note).textContent = refused.finding;
-    const control = (field?.columns && field.input.find(refused.field)) ?? field?.input.control;
-    control?.setAttribute("aria-invalid", "true");
-    control?.focus();
+  /** Show each fault of a refusal at the field it names, and go to the first. */
+  refuse({ faults }) {
+    const marked = new Map(); // field -> its faults
+    for (const fault of faults) {
+      const field = this.fieldOf(fault);
+      marked.set(field, [...(marked.get(field) ?? []), fault]);
+    }
+    if (faults.some((fault) => this.fieldOf(fault)?.element.hidden)) this.findAll();
+    let first;
+    for (const [field, own] of marked) {
+      const findings = field?.columns ? own.map((one) => (own.length > 1 ? `${one.field}: ${one.finding}` : one.finding)) : own.map((one) => one.finding);
+      (field?.refusal ?? this.note).textContent = findings.join("; ");
+      if (!field) continue;
+      field.element.closest("details")?.setAttribute("open", "");
+      const controls = (field.columns && field.input.find(own.map((one) => one.field))) || [field.input.control];
+      for (const control of controls) control.setAttribute("aria-invalid", "true");
+      first ??= controls[0];
+    }
+    first?.focus();
+  }
+
+  /** The field of the form that a fault is about, if it is about one. */
+  fieldOf({ role, field }) {
+    const names = ({ name, columns }) => name === field || field in (columns ?? {}) || field?.startsWith(`${name}.`);
+    return [...this.fields, ...this.options].find((each) => each.role === role && names(each));
   }
 
   clear() {
-    this.note && (this.note.textContent = "");
+    this.note.textContent = "";
     for (const { input, refusal } of [...this.fields, ...this.options]) {
       refusal.textContent = "";
       input.control.removeAttribute("aria-invalid");

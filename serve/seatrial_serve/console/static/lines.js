@@ -1,4 +1,4 @@
-/** The same question from elsewhere: lines to copy for curl, Python and tritonclient. */
+/** The request from code: lines to copy for curl, Python and tritonclient. */
 
 import { Refused, ask, pathOf } from "./api.js";
 import { isAsked } from "./key.js";
@@ -15,7 +15,7 @@ export class Lines {
     Object.assign(this, { name, asked, form, properties: version.inputs.properties, packed: version.packed });
     this.url = `${BASE}/${pathOf(name, asked)}:predict`;
     this.blocks = { curl: new ColumnBlock("curl", true), python: new ColumnBlock("Python"), triton: new ColumnBlock("tritonclient") };
-    this.element = make("div", { class: "lines" }, make("h3", {}, "The same from elsewhere"), Object.values(this.blocks).map((block) => block.element));
+    this.element = make("div", { class: "lines" }, make("h3", {}, "Request from code"), Object.values(this.blocks).map((block) => block.element));
     this.tensors = ask(pathOf(name, version.version, "v2"));
     this.show();
   }

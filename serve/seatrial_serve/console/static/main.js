@@ -4,19 +4,49 @@ import { ask, pathOf } from "./api.js";
 import { make } from "./dom.js";
 import { keyForm } from "./key.js";
 import { ModelPage } from "./model.js";
-import { listModels, sayHealth } from "./models.js";
+import { ModelList, sayHealth } from "./models.js";
 
 const EVERY_MS = 3000;
+const NEAR = 5;
 const main = document.querySelector("#main");
-let shown;
+const list = new ModelList();
+let shown, shownState;
 let page;
 
-/** What the address names, `#/penguins/1.0.0`, or else the first model. */
+/** What the address names, `#/penguins/1.0.0`: `missing` is what of it is not there. Without a name it is the first model. */
 function chosen(models) {
-  const [name, version] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  const model = models.find((one) => one.name === name) ?? models[0];
+  const [name, version] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
+  const model = name ? models.find((one) => one.name === name) : models[0];
   const known = model?.versions.find((one) => one.version === version);
-  return { model, state: known ?? model?.versions.find((one) => one.version === model.serves), asked: known?.version };
+  if (name && !model) return { missing: `This server holds no model '${name}'.`, near: nearest(name, models) };
+  if (version && !known) return { model, missing: `Model '${name}' has no version '${version}' here.`, near: model.versions.map((one) => `${name}/${one.version}`) };
+  return { model, state: known ?? model?.versions.find((one) => one.version === model.serves) ?? model?.versions[0], asked: known?.version };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // an address that somebody typed
+  }
+}
+
+/** The models whose names share most with this one, a few: whole parts, then letters from the beginning. */
+function nearest(name, models) {
+  const likeness = (other) => {
+    const [one, two] = [name.toLowerCase(), other.toLowerCase()];
+    const begins = [...one].findIndex((letter, at) => letter !== two[at]);
+    return (two.includes(one) || one.includes(two) ? 100 : 0) + (begins < 0 ? one.length : begins);
+  };
+  return models.map((model) => [likeness(model.name), model.name]).sort(([one], [other]) => other - one).slice(0, NEAR).map(([, each]) => each);
+}
+
+/** What the address names is not there, and what is. */
+function nothing(missing, near) {
+  return make(
+    "section", { class: "card" }, make("h1", {}, "Not here"), make("p", {}, `${missing} ${near.length ? "These are here, the nearest first:" : ""}`),
+    near.length > 0 && make("ul", { class: "near" }, near.map((each) => make("li", {}, make("a", { href: `#/${each.split("/").map(encodeURIComponent).join("/")}` }, each)))),
+  );
 }
 
 async function refresh() {
@@ -28,15 +58,23 @@ async function refresh() {
     else sayHealth(refused.message, false);
     return;
   }
-  const { model, state, asked } = chosen(models);
-  listModels(models, model?.name);
-  const now = JSON.stringify([model?.name, model?.versions, model?.labels, asked]);
-  if (now === shown) return;
-  shown = now;
+  const { model, state, asked, missing, near } = chosen(models);
+  list.show(models, model?.name);
+  const others = model?.versions.filter((one) => one !== state);
+  const now = JSON.stringify([model?.name, others, model?.labels, state?.version, asked, missing, near]);
+  const nowState = JSON.stringify(state);
+  if (now === shown && nowState === shownState) return;
+  if (now === shown && page?.holdsOf(state)) {
+    page.show(model, state);
+    shownState = nowState;
+    return;
+  }
+  [shown, shownState] = [now, nowState];
   page?.close();
   page = undefined;
   main.replaceChildren();
-  if (!model) main.append(make("p", { class: "card" }, "This server holds no model."));
+  if (missing) main.append(nothing(missing, near));
+  else if (!model) main.append(make("p", { class: "card" }, "This server holds no model."));
   else await open(model, state, asked);
 }
 
@@ -47,7 +85,7 @@ function askForKey(refused) {
   shown = refused.message;
   page?.close();
   page = undefined;
-  document.querySelector("#models").replaceChildren();
+  list.hide();
   main.replaceChildren(keyForm(refused.message, () => {
     shown = undefined;
     refreshSoon();
@@ -63,7 +101,10 @@ async function open(model, state, asked) {
 
 let running = Promise.resolve();
 const refreshSoon = () => {
-  running = running.then(refresh).catch((refused) => sayHealth(refused.message, false));
+  running = running.then(refresh).catch((refused) => {
+    shown = undefined; // tried again a moment later
+    sayHealth(refused.message, false);
+  });
   return running;
 };
 addEventListener("hashchange", async () => {

@@ -1,22 +1,49 @@
 /** One version of one model: try it, watch it, see how it was tried, read its contract. */
 
+import { ask } from "./api.js";
 import { contractSection } from "./contract.js";
 import { facts, make } from "./dom.js";
 import { Live } from "./live.js";
-import { badge } from "./models.js";
+import { badge, sayHealth } from "./models.js";
+import { notesSection } from "./notes.js";
 import { trialsSection } from "./trials.js";
 import { Try } from "./try.js";
 
 export class ModelPage {
   /** `model` is from the list, `version` the whole of one version, `asked` the version where the address names one. */
   constructor(model, version, asked) {
-    const ready = version.contract !== undefined;
+    Object.assign(this, { usable: version.contract !== undefined, digest: version.digest, version });
+    const ready = this.usable;
     this.live = ready ? new Live(model.name, version) : undefined;
+    this.trying = ready ? new Try(model, version, asked) : undefined;
+    this.notes = make("div", { hidden: true });
     this.element = make(
       "article", {},
-      head(model, version),
-      ready ? [new Try(model, version, asked).element, this.live.element, trialsSection(version), contractSection(version)] : notReady(version),
+      this.head = head(model, version),
+      ready ? [this.trying.element, this.live.element, this.notes, trialsSection(version), contractSection(version)] : notReady(version),
     );
+    if (ready) this.complete(model.name, version.version).catch((refused) => sayHealth(refused.message, false));
+  }
+
+  /** Does the page hold of this state, with whatever somebody typed into it? One that is loaded, or unloaded, goes on as it is. */
+  holdsOf({ state, code, digest }) {
+    this.digest ??= digest;
+    return this.usable && state !== "FAILED" && !code && (digest ?? this.digest) === this.digest;
+  }
+
+  /** Show the state anew. */
+  show(model, state) {
+    const element = head(model, { ...this.version, ...state });
+    this.head.replaceWith(element);
+    this.head = element;
+  }
+
+  /** What the page can be used without: examples, feedback, release notes. */
+  async complete(name, version) {
+    const about = await ask(`console/about?model=${encodeURIComponent(name)}&version=${version}`);
+    this.trying.take(about);
+    this.notes.hidden = !about.release_notes;
+    if (about.release_notes) this.notes.replaceWith(notesSection(about.release_notes));
   }
 
   close() {

@@ -6,8 +6,16 @@ import { toBase64 } from "./base64.js";
 export async function requestOf(values, chosen) {
   const file = onlyFile(values, chosen);
   if (file) return { body: file, headers: { "Content-Type": typeOf(file) } };
+  return jsonRequest(`{"instances": [${await rowOf(values)}]${parametersOf(chosen)}}`);
+}
+
+/** Body and headers of JSON. */
+export const jsonRequest = (body) => ({ body, headers: { "Content-Type": "application/json" } });
+
+/** The row as JSON, its files in base64. */
+export async function rowOf(values) {
   const texts = await Promise.all([...values].map(async ([name, { json, file }]) => `${JSON.stringify(name)}: ${json ?? `"${toBase64(new Uint8Array(await file.arrayBuffer()))}"`}`));
-  return { body: `{"instances": [{${texts.join(", ")}}]${parametersOf(chosen)}}`, headers: { "Content-Type": "application/json" } };
+  return `{${texts.join(", ")}}`;
 }
 
 /** The file, where a request is nothing else. */

@@ -10,22 +10,39 @@ export function trialsSection(version) {
   const { execution, bundle } = version;
   return make(
     "section", { class: "card", "aria-labelledby": "trials" },
-    make("h2", { id: "trials" }, "Tried"),
+    make("h2", { id: "trials" }, "How it was tested"),
     make("p", { class: "soft" }, "Every answer below was compared with the training side's, in the units of the output."),
+    execution || make("p", { class: "soft" }, "It is not loaded: its first request loads it, and its load gate runs then."),
     facts([
-      ["Variant", execution.variant], ["Sealed beside it", bundle.variants.map(({ name }) => name).filter((name) => name !== execution.variant).join(", ")], ["Runs on", execution.provider], ["Loaded and tried in", seconds(version.load_seconds)],
-      ["Batches", bundle.batchable ? `up to ${execution.batch_rows} rows, ${execution.deep_batch_rows} where many wait, as measured here` : "never: a row's answer would depend on its mates"],
+      ["Variant", execution?.variant], ["Sealed with it", bundle.variants.map(({ name }) => name).filter((name) => name !== execution?.variant).join(", ")], ["Runs on", execution?.provider], ["Loaded and tried in", execution && seconds(version.load_seconds)],
+      ["Batches", batches(bundle, execution)],
       ["Bundle", bytes(bundle.size_bytes)], ["Made with", Object.entries(bundle.made_with).map((pair) => pair.join(" ")).join(", ")], ["Commit", bundle.git_commit],
       ...Object.entries(bundle.waivers).map(([step, reason]) => [`Waived: ${step}`, reason]),
     ]),
-    table("Load gate, on this machine", ["Rows at once", "Verdict", "Worst error", "Allowed there", "Rows", "Refused rightly"], version.load_gate.map((trial) => [
+    execution && table("Load gate, on this machine", ["Rows at once", "Verdict", "Worst error", "Allowed there", "Rows", "Refused rightly"], version.load_gate.map((trial) => [
       atOnce(trial), verdict(trial.passed), number(trial.worst_error), number(trial.allowed), count(trial.rows), count(trial.refusals),
     ])),
+    gate(version.receipts),
     make("h3", {}, "Receipts"),
     version.receipts.length > 0 && make("p", { class: "soft" }, "Receipts are unsigned: each is the claim of whoever wrote it beside the bundle. The load gate above is what this server found by itself."),
     version.receipts_error && make("p", { class: "refusal" }, version.receipts_error),
     version.receipts.length ? version.receipts.map((one, place) => receipt(one, version.error_edges, place === 0)) : make("p", { class: "soft" }, "None lies beside this bundle. ", make("code", {}, "seatrial parity"), " writes one."),
   );
+}
+
+function batches({ batchable }, execution) {
+  if (!batchable) return "never: a row's answer would depend on its mates";
+  return execution && `up to ${execution.batch_rows} rows, ${execution.deep_batch_rows} where many wait, as measured here`;
+}
+
+/** The steps of the export gate, as the receipt of the export lists them. */
+function gate(receipts) {
+  const { gate: steps, made_at: made } = receipts.find((receipt) => receipt.gate.length) ?? { gate: [] };
+  if (!steps.length) return "";
+  const rows = steps.map(({ step, proved, waived, seconds: took }) => (waived
+    ? [step, make("span", { class: "badge wait" }, "waived"), waived, "–"]
+    : [step, verdict(true), proved, took ? seconds(took) : "under 1 ms"]));
+  return table(`Export gate, ${count(steps.length)} steps before it was sealed on ${made.slice(0, 10)}`, ["Step", "Verdict", "What it proved", "Took"], rows);
 }
 
 /** The newest stands open; what was measured opens at a click. */

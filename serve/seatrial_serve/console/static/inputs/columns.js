@@ -19,10 +19,14 @@ export function columnsInput({ name, columns, id, changed }) {
   /** Keep what is typed, and show the columns whose names hold the text. */
   function show(text) {
     keep();
-    shown.clear();
     const found = names.filter((each) => each.toLowerCase().includes(text.trim().toLowerCase()));
+    list_columns(found, `${found.length} of ${names.length} columns`);
+  }
+
+  function list_columns(found, said) {
+    shown.clear();
     list.replaceChildren(...found.slice(0, MOST_SHOWN).map((each) => column(each)));
-    status.textContent = found.length > MOST_SHOWN ? `${MOST_SHOWN} of ${found.length} columns are shown` : `${found.length} of ${names.length} columns`;
+    status.textContent = found.length > MOST_SHOWN ? `${MOST_SHOWN} of ${found.length} columns are shown` : said;
   }
 
   function column(each) {
@@ -44,16 +48,20 @@ export function columnsInput({ name, columns, id, changed }) {
   return {
     control,
     element: make("div", { class: "grows" }, control, status, list),
-    fill: (example) => {
+    fill: (row) => {
+      keep();
       shown.clear();
-      names.forEach((each) => held.set(each, example[each]));
+      for (const each of names) if (each in row) held.set(each, row[each]);
       show(control.value);
     },
-    /** Show a column that is refused. */
-    find: (each) => {
-      control.value = each;
-      show(each);
-      return shown.get(each)?.control;
+    /** Show the columns that are refused; returns their controls, where these are columns. */
+    find: (refused) => {
+      const known = refused.filter((each) => names.includes(each));
+      if (!known.length) return undefined;
+      control.value = known.length === 1 ? known[0] : "";
+      keep();
+      list_columns(known, `${known.length} of ${names.length} columns, the refused ones`);
+      return known.slice(0, MOST_SHOWN).map((each) => shown.get(each).control);
     },
     values: () => {
       keep();

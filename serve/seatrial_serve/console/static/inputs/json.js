@@ -10,7 +10,7 @@ export function jsonInput({ name, schema, nullable }) {
     try {
       JSON.parse(control.value);
     } catch {
-      throw new Refused(`got no JSON, want ${schema["x-want"]}`, "", { field: name });
+      throw new Refused(`got no JSON, want ${schema["x-want"] ?? "JSON"}`, "", { field: name });
     }
     return { json: control.value.trim() };
   };

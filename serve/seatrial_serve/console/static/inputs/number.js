@@ -1,6 +1,7 @@
 /** A number, handed on digit by digit: the server is the judge, and no whole number loses its end on the way. */
 
 import { make } from "../dom.js";
+import { digits } from "../json.js";
 
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 
@@ -10,7 +11,7 @@ export function numberInput({ schema, nullable, id }) {
   const known = schema.examples && make("datalist", { id: `${id}-known` }, schema.examples.map((number) => make("option", { value: number })));
   const control = make("input", { type: "text", inputmode: mode, autocomplete: "off", spellcheck: "false", ...(known && { list: known.id }) });
   const element = known ? make("div", { class: "grows" }, control, known) : control;
-  return { control, element, fill: (value) => (control.value = value ?? ""), value: () => numberOf(control.value.trim(), nullable) };
+  return { control, element, fill: (value) => (control.value = digits(value ?? "")), value: () => numberOf(control.value.trim(), nullable) };
 }
 
 function numberOf(text, nullable) {
