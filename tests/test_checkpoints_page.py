@@ -9,7 +9,7 @@ import pytest
 from support.pages import page, run_blocks
 from test_readme import run
 
-PAGE = page("checkpoints.md")
+PAGE = page("how-to/checkpoints.md")
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ COMMANDS, REQUESTS, TENSORS, SCORING, CHANGES, RELEASE, WATCHING, ENGINES = (
 
 REPORTED = re.findall(
     r"```console\n(seatrial parity.*?)```",
-    (ROOT / "docs/release-gate.md").read_text("utf-8"),
+    (ROOT / "docs/how-to/release-gate.md").read_text("utf-8"),
     re.DOTALL,
 )[0].splitlines()
 """The report's commands of the release gate's page."""

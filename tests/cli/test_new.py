@@ -14,7 +14,7 @@ from seatrial.main import cli
 from seatrial_contracts.errors import DeclarationError
 
 pd = pytest.importorskip("pandas")
-PAGE = Path(__file__).parents[2] / "docs" / "contracts.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/contracts.md"
 [LINE] = re.findall(r"`seatrial (new rows\.py [^`]*)`", PAGE.read_text("utf-8"))
 
 

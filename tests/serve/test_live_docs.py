@@ -1,4 +1,4 @@
-"""The lines of docs/live.md, pasted in their order."""
+"""The lines of docs/how-to/live.md, pasted in their order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVE, REQUESTS, REPLAY = (
     block.strip().splitlines()
     for block in re.findall(
-        r"```console\n(.*?)```", (ROOT / "docs" / "live.md").read_text("utf-8"), re.DOTALL
+        r"```console\n(.*?)```", (ROOT / "docs/how-to/live.md").read_text("utf-8"), re.DOTALL
     )
 )
 
