@@ -39,7 +39,7 @@ from seatrial_serve.process.codes import CODES, Kind, cause_of
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs/reference/observability.md"
+DOCS = ROOT / "docs/reference/metrics.md"
 GOOD = ROWS[0]
 
 

@@ -13,6 +13,8 @@ from types import ModuleType
 import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+CHURN = "tutorial/seal.md"
+"""The page whose block of Python is the tutorial's `churn.py`."""
 
 
 def page(name: str) -> str:
@@ -30,16 +32,19 @@ def run_blocks(text: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return len(blocks)
 
 
+def code_of(text: str) -> str:
+    """The first block of Python of a page."""
+    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
 def churn_shell(folder: Path) -> Callable[[str], str]:
-    """A shell in a folder with the README's `churn.py`, whose commands must succeed.
+    """A shell in a folder with the tutorial's `churn.py`, whose commands must succeed.
 
     It gives the standard output of a line.
     """
-    code = re.search(
-        r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text("utf-8"), re.DOTALL
-    )
-    assert code is not None
-    (folder / "churn.py").write_text(code[1])
+    (folder / "churn.py").write_text(code_of(page(CHURN)))
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def run(line: str) -> str:

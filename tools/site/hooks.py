@@ -5,6 +5,7 @@
   and links lead from page to page in the site as they do in the repository.
 - A link to a file that is no page, such as a source file, becomes its text.
 - Pages with diagrams, and no others, load mermaid, which lies in `docs/assets/vendor`.
+- The theme's parts get the names that they lack for readers of the page by ear.
 """
 
 from __future__ import annotations
@@ -24,13 +25,21 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTSIDE = ("[A-Z]*.md", "*/README.md", "examples/*/README.md", "tests/oip/README.md", "benchmarks/**/*.md")
+OUTSIDE = (
+    "[A-Z]*.md", "*/README.md", "examples/*/README.md", "tests/oip/README.md", "benchmarks/**/*.md",
+)  # fmt: skip
 """Pages outside of docs. The README is none: its place is the home page's."""
 HOME = "index.md"
 MERMAID = "assets/vendor/mermaid.tiny.js"
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 FENCED = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
+NAMELESS = re.compile(
+    r'aria-labelledby="__nav_[\d_]+_label"'
+    r'( aria-expanded="\w+">\s*<label class="md-nav__title" for="__nav_[\d_]+">'
+    r'\s*<span class="md-nav__icon md-icon"></span>\s*)([^<]+?)(?=\s*</label>)'
+)
+"""A list of pages, by the label of its section: of a section with a page the theme's has no text."""
 
 _generated: dict[str, str] = {}
 _outside: set[str] = set()
@@ -94,7 +103,11 @@ def _led(link: re.Match[str], folder: str, uri: str) -> str:
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001  (mkdocs' signature)
-    """Load mermaid before the theme looks for it, which would fetch it from a network."""
+    """Name the theme's parts, and load mermaid before the theme would fetch it from a network."""
+    output = output.replace("<th></th>", "<td></td>")
+    output = output.replace('role="dialog"', 'role="dialog" aria-label="Search"', 1)
+    output = NAMELESS.sub(r'aria-label="\2"\1\2', output)
+    output = output.replace('aria-label="Table of contents"', 'aria-label="On this page"', 1)
     if 'class="mermaid"' not in output:
         return output
     script = posixpath.relpath(MERMAID, posixpath.dirname(page.file.dest_uri) or ".")
