@@ -1,4 +1,4 @@
-"""The lines of docs/how-to/kubernetes.md and docs/how-to/kserve.md, pasted in their order, and what they name."""
+"""The lines of kubernetes.md and kserve.md in docs/how-to, and what they name."""
 
 from __future__ import annotations
 

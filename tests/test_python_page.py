@@ -1,4 +1,4 @@
-"""Each block of docs/how-to/python.md runs, in order, over the tutorial's `churn.py`; its texts are told."""
+"""Each block of docs/how-to/python.md runs over the tutorial's `churn.py`; its texts are told."""
 
 from __future__ import annotations
 

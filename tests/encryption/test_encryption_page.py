@@ -1,4 +1,4 @@
-"""The lines of docs/how-to/encryption.md, pasted in their order, and the names that the page has."""
+"""The lines of docs/how-to/encryption.md in their order, and the names that the page has."""
 
 from __future__ import annotations
 

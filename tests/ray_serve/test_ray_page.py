@@ -1,4 +1,4 @@
-"""What docs/how-to/ray.md says is run: `serve run` by Ray's own command, and `seatrial deploy ray`."""
+"""What docs/how-to/ray.md says is run: Ray's own `serve run`, and `seatrial deploy ray`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of docs/how-to/tls.md and docs/how-to/edge.md, pasted in their order, and what they name."""
+"""The lines of tls.md and edge.md in docs/how-to, in their order, and what they name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of docs/how-to/mlflow.md in their order, beside MLflow's real server, which then goes away."""
+"""The lines of docs/how-to/mlflow.md, beside MLflow's real server, which then goes away."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ OUTSIDE = (
 )  # fmt: skip
 """Pages outside of docs. The README is none: its place is the home page's."""
 HOME = "index.md"
-MERMAID = "assets/vendor/mermaid.tiny.js"
+MERMAID = ("assets/vendor/mermaid.tiny.js", "assets/arrowheads.js")
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 FENCED = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
@@ -39,7 +39,7 @@ NAMELESS = re.compile(
     r'( aria-expanded="\w+">\s*<label class="md-nav__title" for="__nav_[\d_]+">'
     r'\s*<span class="md-nav__icon md-icon"></span>\s*)([^<]+?)(?=\s*</label>)'
 )
-"""A list of pages, by the label of its section: of a section with a page the theme's has no text."""
+"""A list of pages, by its section's label: of a section with a page, the theme's has no text."""
 
 _generated: dict[str, str] = {}
 _outside: set[str] = set()
@@ -53,7 +53,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """
     python = os.environ.get("SITE_PYTHON", str(ROOT / ".venv/bin/python"))
     made = subprocess.run(
-        [python, str(ROOT / "tools/site/reference.py")], cwd=ROOT, stdout=subprocess.PIPE, check=True
+        [python, str(ROOT / "tools/site/reference.py")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
     )
     _generated.update(json.loads(made.stdout))
     _outside.update(
@@ -110,5 +113,6 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa:
     output = output.replace('aria-label="Table of contents"', 'aria-label="On this page"', 1)
     if 'class="mermaid"' not in output:
         return output
-    script = posixpath.relpath(MERMAID, posixpath.dirname(page.file.dest_uri) or ".")
-    return output.replace("</head>", f'<script src="{script}"></script></head>', 1)
+    folder = posixpath.dirname(page.file.dest_uri) or "."
+    scripts = (f'<script src="{posixpath.relpath(each, folder)}"></script>' for each in MERMAID)
+    return output.replace("</head>", f"{''.join(scripts)}</head>", 1)

@@ -135,7 +135,15 @@ def metrics() -> str:
 
 def codes() -> str:
     """Each code that an answer can carry."""
-    rows = ((code(str(each)), str(each.status), str(each.kind), str(each.cause)) for each in Code)
+    rows = (
+        (
+            f"[`{each}`](../troubleshooting.md#{each.lower()})",
+            str(each.status),
+            each.kind,
+            each.cause,
+        )
+        for each in Code
+    )
     return table(("code", "HTTP", "kind", "cause"), rows)
 
 

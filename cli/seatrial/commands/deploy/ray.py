@@ -17,7 +17,8 @@ def command(
 ) -> None:
     """Write DIR/serve.yaml, DIR/rayservice.yaml and DIR/podmonitor.yaml.
 
-    One application serves all bundles. The image has Ray and the extra `ray`: see docs/how-to/ray.md.
+    One application serves all bundles. The image has Ray and the extra `ray`:
+    docs/how-to/ray.md.
 
     \b
       serve run DIR/serve.yaml
