@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.pages import run_line
 from support.walk import Walk
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,8 +32,8 @@ def test_the_model_of_ones_own_is_sealed_asked_and_served(
 @pytest.mark.timeout(720)
 def test_the_demo_runs_its_own_lines(tmp_path: Path) -> None:
     # The demo takes a minute, or two on a slow machine.
-    demo = Walk(ROOT, lambda *_: None)
-    said = demo.run(f"{sys.executable} examples/demo.py --once --out {tmp_path}", within_s=600)
+    demo = f"{sys.executable} examples/demo.py --once --out {tmp_path}"
+    said = run_line(demo, ROOT, within_s=600)
     assert said.count("http v1") == 4
     assert "NO" not in said.split("Paste these")[0]
     assert '"label":"Gentoo"' in said

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -39,20 +40,21 @@ def code_of(text: str) -> str:
     return found[1]
 
 
+def run_line(line: str, folder: Path, within_s: float = 240) -> str:
+    """What a line prints that a reader pastes into a shell in a folder. It must succeed."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "COLUMNS": "100",
+    }
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True,
+        timeout=within_s, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
 def churn_shell(folder: Path) -> Callable[[str], str]:
-    """A shell in a folder with the tutorial's `churn.py`, whose commands must succeed.
-
-    It gives the standard output of a line.
-    """
+    """`run_line` in a folder with the tutorial's `churn.py`."""
     (folder / "churn.py").write_text(code_of(page(CHURN)))
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-    def run(line: str) -> str:
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True,
-            timeout=240, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    return run
+    return partial(run_line, folder=folder)

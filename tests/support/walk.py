@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from support.pages import page
+from support.pages import page, run_line
 from support.servers import Server, fetch
 
 BLOCK = re.compile(r"^```(console|text|json)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -67,19 +64,9 @@ class Walk:
         assert status == 200, body
         return "".join(self.server.log)
 
-    def run(self, line: str, within_s: float = 240) -> str:
+    def run(self, line: str) -> str:
         """What a line prints. It must succeed."""
-        line = self._here(line)
-        environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "COLUMNS": "100",
-        }
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=self.folder, env=environment, capture_output=True, text=True,
-            timeout=within_s, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        return done.stdout
+        return run_line(self._here(line), self.folder)
 
     def write_code(self, text: str) -> None:
         """Save the blocks of Python that a page tells its reader to save."""
