@@ -129,7 +129,7 @@ def test_a_reader_finds_a_code_sees_diagrams_and_axe_finds_nothing(site: Path, u
             assert "E_TOKENS" in first.inner_text()
         for name, width, scheme in (
             ("tutorial/seal.html", 1440, "dark"),
-            ("concepts/bundle.html", 390, "light"),
+            ("concepts/request.html", 390, "light"),
         ):
             page = open_page(browser, f"{url}/{name}", width, scheme, wrong)
             if 'class="mermaid"' in (site / name).read_text("utf-8"):

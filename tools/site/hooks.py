@@ -40,6 +40,7 @@ NAMELESS = re.compile(
     r'\s*<span class="md-nav__icon md-icon"></span>\s*)([^<]+?)(?=\s*</label>)'
 )
 """A list of pages, by its section's label: of a section with a page, the theme's has no text."""
+SEQUENCE = re.compile(r'<pre class="mermaid"><code>sequenceDiagram.*?</pre>', re.DOTALL)
 
 _generated: dict[str, str] = {}
 _outside: set[str] = set()
@@ -103,6 +104,11 @@ def _led(link: re.Match[str], folder: str, uri: str) -> str:
         return text
     page = there.removeprefix("docs/")
     return f"[{text}]({posixpath.relpath(page, posixpath.dirname(uri) or '.')}{mark}{anchor})"
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  (mkdocs' signature)
+    """Let a diagram of many columns be scrolled where the screen is narrow."""
+    return SEQUENCE.sub(r'<div class="wide-diagram" tabindex="0">\g<0></div>', html)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001  (mkdocs' signature)
