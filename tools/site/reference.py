@@ -216,12 +216,34 @@ def python() -> str:
         parts.append(f"## {group}")
         for name in names.split(", "):
             listed.append(name)
+            members = json.dumps(members_of(getattr(seatrial, name)))
             parts.append(
                 f"::: {homes[name]}.{name}\n    options:\n      heading: st.{name}\n"
-                f"      toc_label: {name}"
+                f"      toc_label: {name}\n      members: {members}"
             )
     assert sorted(listed) == sorted(seatrial.__all__)
     return "\n\n".join(parts)
+
+
+WITH_METHODS = (
+    "Bundle",
+    "Client",
+    "AsyncClient",
+    "ThreadServer",
+    "Parity",
+    "Versions",
+    "Quantized",
+)
+"""Classes whose methods a user calls. Of the others, the fields are what a user gives."""
+
+
+def members_of(value: object) -> list[str]:
+    """The members of a class that are shown: its fields, and methods if users call any."""
+    if not isinstance(value, type):
+        return []
+    fields = [*getattr(value, "model_fields", {}), *getattr(value, "__dataclass_fields__", {})]
+    called = [name for name in vars(value) if value.__name__ in WITH_METHODS and name[0] != "_"]
+    return list(dict.fromkeys([*(name for name in fields if name != "kind"), *called]))
 
 
 PARTS: tuple[Callable[[], str], ...] = (
