@@ -1,6 +1,6 @@
 # The serving wing alone: no torch, no compiler, no pip of its own, not root; the root may be read-only. Bundles are mounted at /bundles.
 #   docker build -t seatrial .        docker build --target gpu -t seatrial-gpu .
-# BASE has Python with pip and venv; RUNTIME has the same Python, and may have less. Digests are renewed by `make pin`: docs/container.md.
+# BASE has Python with pip and venv; RUNTIME has the same Python, and may have less. Digests are renewed by `make pin`: docs/how-to/container.md.
 ARG BASE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 ARG RUNTIME=${BASE}
 
@@ -40,7 +40,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
 ENTRYPOINT ["seatrial", "serve"]
 
 FROM serving AS gpu
-# A model that the card does not run is not ready, and says why: see docs/engines.md.
+# A model that the card does not run is not ready, and says why: see docs/how-to/engines.md.
 ENV SEATRIAL_PROVIDERS=CUDAExecutionProvider NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=gpu-packages /opt/seatrial /opt/seatrial
 

@@ -11,7 +11,7 @@ SLOW := -m slow -n 2 --dist worksteal --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin wheel audit bench zoo fuzz proto up down clean
+.PHONY: help setup judges demo docs lint check fix test coverage test-gpu test-boosters test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin wheel audit bench zoo fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -34,6 +34,14 @@ judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Pr
 demo: setup ## seal the examples, try them, serve them: http://127.0.0.1:8000
 	$(BIN)/python examples/demo.py --out $(BUNDLES)
 
+docs: setup build/docs/.ready ## write the docs as a site: build/site/index.html, which opens without a server
+	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build
+
+build/docs/.ready: tools/site/requirements.txt
+	$(PYTHON) -m venv build/docs
+	build/docs/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,7 +56,7 @@ fix: setup ## format, and mend what can be mended
 	$(BIN)/ruff format .
 
 test: EXAMPLES := full
-test: check ## everything: lint, types, imports, the quick tests, then the slow ones
+test: check build/docs/.ready ## everything: lint, types, imports, the quick tests, then the slow ones
 	$(BIN)/python -m pytest $(SLOW)
 
 coverage: setup ## all tests, and the lines of ours that none of them runs in its own process

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from support import properties
+from support.pages import CHURN, code_of, page
 from support.servers import EXAMPLES, OURS, ROOT, Server
 
 properties.register()
@@ -76,15 +77,13 @@ def examples(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture(scope="session")
 def churn(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder with the README's `churn.py` and, in `bundles`, its bundle, sealed once."""
+    """A folder with the tutorial's `churn.py` and, in `bundles`, its bundle, sealed once."""
     own = tmp_path_factory.getbasetemp()
     out = (own if worker_id == "master" else own.parent) / "churn"
     with FileLock(out.with_suffix(".lock")):
         if not (out / "bundles").exists():
             out.mkdir(exist_ok=True)
-            code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-            assert code is not None
-            (out / "churn.py").write_text(code[1])
+            (out / "churn.py").write_text(code_of(page(CHURN)))
             command = [sys.executable, "-m", "seatrial", "export", "churn.py:pipeline"]
             subprocess.run(command, cwd=out, check=True, timeout=300, stdout=subprocess.DEVNULL)
     return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.pages import page, run_blocks
 
-PAGE = page("answers.md")
+PAGE = page("reference/answers.md")
 
 
 def test_each_block_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from support.pages import page, run_blocks
-from test_readme import run
+from support.pages import page, run_blocks, run_line
 
-PAGE = page("checkpoints.md")
+PAGE = page("how-to/checkpoints.md")
 
 
 @pytest.mark.slow
@@ -24,7 +23,7 @@ def test_each_block_and_command_of_the_page_runs(
         for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
         for line in block.strip().splitlines()
     ]
-    said = [run(line, tmp_path) for line in commands]
+    said = [run_line(line, tmp_path) for line in commands]
     assert "proven on 3 golden" in said[0]
     assert "wrote narrow.ortpackage" in said[1]
     assert "restored" in said[2]

@@ -1,4 +1,4 @@
-"""The release gate in CI: the script, GitHub's action, GitLab's template, and docs/ci.md."""
+"""The release gate in CI: the script, GitHub's action, GitLab's template, and docs/how-to/ci.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.servers import ROOT
 
 from seatrial.main import cli
 
-ACTION, PAGE = ROOT / "action", page("ci.md")
+ACTION, PAGE = ROOT / "action", page("how-to/ci.md")
 GITHUB, GITLAB, HOOKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 LINES = "".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)).splitlines()
 ALONE, WRITTEN, CHECKED = LINES

@@ -1,4 +1,4 @@
-"""The commands of docs/clouds.md work as they stand, and its table is what the code does."""
+"""The commands of docs/how-to/clouds.md work as they stand, and its table is what the code does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from seatrial_serve.containers import CONTAINERS
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs/clouds.md").read_text("utf-8")
+PAGE = (Path(__file__).resolve().parent.parent / "docs/how-to/clouds.md").read_text("utf-8")
 (BLOCK,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 CURLS = BLOCK.strip().splitlines()
 

@@ -12,7 +12,7 @@ from seatrial_contracts.kinds.log_mel import LogMel
 from seatrial_contracts.kinds.text import Text
 from seatrial_export.gate.gate import WAIVABLE
 
-PAGE = page("contracts.md")
+PAGE = page("reference/contracts.md")
 
 
 def test_each_block_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:

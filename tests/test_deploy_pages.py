@@ -1,4 +1,4 @@
-"""The lines of docs/kubernetes.md and docs/kserve.md, pasted in their order, and what they name."""
+"""The lines of kubernetes.md and kserve.md in docs/how-to, and what they name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from seatrial_serve.deploy.measured import read_measured, write_measured
 from seatrial_serve.deploy.scaling import wait_ratio
 from seatrial_serve.settings import Settings
 
-KUBERNETES, KSERVE = page("kubernetes.md"), page("kserve.md")
+KUBERNETES, KSERVE = page("how-to/kubernetes.md"), page("how-to/kserve.md")
 PORT = "127.0.0.1:5000"
 
 

@@ -377,11 +377,20 @@ def test_the_named_extras_bring_what_they_are_named_for() -> None:
             assert names & packages(extra), (extra, module)
 
 
-USERS_OWN = {"churn.py", "train.py", "rows.py", "price.py", "model.py", "file.py"}
+USERS_OWN = {
+    "churn.py",
+    "next.py",
+    "ask.py",
+    "train.py",
+    "rows.py",
+    "price.py",
+    "model.py",
+    "file.py",
+}
 """Files that a page tells its reader to write, or that Triton keeps in a model repository."""
 
 
-FOLDERS_OF_PAGES = ("", "*/", "docs/decisions/", "benchmarks/results/", "tests/*/")
+FOLDERS_OF_PAGES = ("", "*/", "docs/*/", "benchmarks/results/", "tests/*/")
 PAGES = sorted({page for folder in FOLDERS_OF_PAGES for page in ROOT.glob(f"{folder}*.md")})
 DECISIONS = sorted(ROOT.glob("docs/decisions/[0-9]*.md"))
 HEADINGS = ["Problem", "What was measured", "Choice", "What it rules out"]

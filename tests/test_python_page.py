@@ -1,4 +1,4 @@
-"""Each block of docs/python.md runs, in order, over the README's `churn.py`; its texts are told."""
+"""Each block of docs/how-to/python.md runs over the tutorial's `churn.py`; its texts are told."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.pages import page, run_blocks
 import seatrial as st
 from seatrial.main import cli
 
-PAGE = page("python.md")
+PAGE = page("how-to/python.md")
 
 
 @pytest.mark.slow

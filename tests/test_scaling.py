@@ -19,7 +19,7 @@ from traffic import DAY_S, Traffic  # noqa: E402  (as above)
 
 from seatrial_serve.metrics import names  # noqa: E402  (as above)
 
-PAGE = (ROOT / "docs/scaling.md").read_text("utf-8")
+PAGE = (ROOT / "docs/how-to/scaling.md").read_text("utf-8")
 CARD = MODELS["photos on a card"]
 
 

@@ -8,7 +8,7 @@ from support.pages import page, run_blocks
 from seatrial_contracts.kinds.extract import Extract
 from seatrial_contracts.kinds.spans import Spans
 
-PAGE = page("text-answers.md")
+PAGE = page("reference/text-answers.md")
 
 
 def test_each_block_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The cost and quality of quantised variants of the examples: the figures of docs/variants.md.
+"""Cost and quality of quantised variants of the examples: figures of docs/how-to/variants.md.
 
 Run:  python benchmarks/models/variants.py [OUT.json]
 

@@ -1,6 +1,6 @@
 """What to scale by: a day of traffic on up to 1,000 replicas, under each signal and each rule.
 
-    python benchmarks/scaling/simulate.py [--hours 24] [--plot docs/scaling.png]
+    python benchmarks/scaling/simulate.py [--hours 24] [--plot docs/how-to/scaling.png]
 
 Each line is one day with the same arrivals: refused and late requests, and replica-hours.
 """

@@ -27,9 +27,10 @@ Row = Mapping[str, Any] | BaseModel
 class Bundle(sealed.Bundle):
     """An opened bundle, which also predicts.
 
-    >>> bundle = st.open_bundle("bundles/churn/1.0.0")
-    >>> bundle.predict({"plan": "team", "age_days": 120, "spent": None})
-    {'stays': {'label': 'leaves', 'scores': {'stays': 0.40, 'leaves': 0.60}}}
+        bundle = st.open_bundle("bundles/churn/1.0.0")
+        bundle.predict({"plan": "team", "age_days": 120, "spent": None})
+
+    The answer is a dict: `{'stays': {'label': 'leaves', 'scores': {...}}}`.
     """
 
     @overload

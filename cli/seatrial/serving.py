@@ -25,8 +25,8 @@ IN_A_THREAD: dict[str, Any] = {
 def serve(*bundles: sealed.Bundle | str | Path, **settings: Any) -> ThreadServer:
     """Serve bundles over HTTP in a thread of this process; return once every model takes traffic.
 
-    >>> with st.serve("bundles") as server:
-    ...     st.Client(server.url).predict(row)
+        with st.serve("bundles") as server:
+            st.Client(server.url).predict(row)
 
     `bundles` are folders of bundles, a bundle's own folder, opened bundles or addresses, as for
     `seatrial serve`; "bundles" where none is named. `settings` are those of `seatrial serve`, by

@@ -1,6 +1,6 @@
 """Drift: the distance between present values and those that the model was trained on.
 
-The module holds the formulas, and one field's finding. `docs/observability.md` holds the same two
+The module holds the formulas, and one field's finding. `docs/concepts/drift.md` holds the same two
 formulas in PromQL.
 """
 

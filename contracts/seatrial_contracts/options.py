@@ -141,10 +141,12 @@ class OptionField(BaseModel):
 
 
 class Options(BaseModel):
-    """The options of a model's requests. Fields are declared with types and `st.Option`.
+    """The options of a model's requests.
 
-    >>> class Options(Options):
-    ...     top_k: Annotated[int, Option(5, ge=1, le=100)]
+        class Options(Options):
+            top_k: Annotated[int, Option(5, ge=1, le=100)]
+
+    Fields are declared with types and `st.Option`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

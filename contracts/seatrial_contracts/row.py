@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 class Row(BaseModel):
     """One raw input, as a client sends it. Fields are declared with types and field kinds.
 
-    >>> class Penguin(Row):
-    ...     island: Literal["Biscoe", "Dream", "Torgersen"]
-    ...     bill_length_mm: Annotated[float | None, Number(ge=10, le=100, unit="mm")]
+        class Penguin(Row):
+            island: Literal["Biscoe", "Dream", "Torgersen"]
+            bill_length_mm: Annotated[float | None, Number(ge=10, le=100, unit="mm")]
 
     Strict: no type is coerced, no extra field is taken, NaN and infinities are refused.
 

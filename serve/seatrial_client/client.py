@@ -85,8 +85,8 @@ def _base(url: str) -> str:
 class Client(_Clients):
     """A model behind a server, from Python.
 
-    >>> with st.Client("http://127.0.0.1:8000", "churn") as churn:
-    ...     churn.predict({"plan": "team", "age_days": 120, "spent": None})
+        with st.Client("http://127.0.0.1:8000", "churn") as churn:
+            churn.predict({"plan": "team", "age_days": 120, "spent": None})
 
     A client keeps its connections. It may be used from several threads.
     """

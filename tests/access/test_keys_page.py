@@ -1,4 +1,4 @@
-"""The lines of docs/keys.md, pasted in their order, and the names that the page has."""
+"""The lines of docs/how-to/keys.md, pasted in their order, and the names that the page has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seatrial_serve.access.keys_file import parse_keys
 from seatrial_serve.access.paths import PROBES
 from seatrial_serve.process.codes import Cause, Code
 
-PAGE = page("keys.md")
+PAGE = page("how-to/keys.md")
 MADE, ASKED = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 (TABLES,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 

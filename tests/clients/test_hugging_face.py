@@ -1,4 +1,4 @@
-"""Hugging Face's client against a real server, as docs/client-routes.md has it."""
+"""Hugging Face's client against a real server, as docs/how-to/client-routes.md has it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.embedded import vector_of
 from support.pages import page
 
 pytestmark = pytest.mark.slow
-PAGE, URL = page("client-routes.md"), "http://127.0.0.1:8000"
+PAGE, URL = page("how-to/client-routes.md"), "http://127.0.0.1:8000"
 
 
 @pytest.fixture(autouse=True)

@@ -288,7 +288,7 @@ def test_the_committed_kits_are_what_the_examples_give(examples: Path, tmp_path:
                 DIGEST.sub("sha256:", path.read_text())
                 for path in (file, committed / file.relative_to(tmp_path))
             )
-            assert made == there, f"docs/kubernetes.md says how {file.name} is written anew"
+            assert made == there, f"docs/how-to/kubernetes.md says how {file.name} is written anew"
         kept = {path.relative_to(committed / name) for path in (committed / name).rglob("*.yaml")}
         assert kept == {
             path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*.yaml")

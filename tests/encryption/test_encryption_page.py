@@ -1,4 +1,4 @@
-"""The lines of docs/encryption.md, pasted in their order, and the names that the page has."""
+"""The lines of docs/how-to/encryption.md in their order, and the names that the page has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from seatrial_contracts import identities
 from seatrial_contracts.manifest import ENCRYPTION
 from seatrial_serve.settings import PREFIX, Settings
 
-PAGE = page("encryption.md")
+PAGE = page("how-to/encryption.md")
 FIRST, AGAIN = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 
 

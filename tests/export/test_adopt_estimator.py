@@ -51,7 +51,7 @@ pytestmark = pytest.mark.slow
 RNG = np.random.default_rng(0)
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "adopt.md").read_text("utf-8")
+PAGE = (ROOT / "docs/how-to/adopt.md").read_text("utf-8")
 FILES = {
     name: text for text, name in re.findall(r"```python\n(# ([a-z]+\.py).*?)```", PAGE, re.DOTALL)
 }

@@ -333,7 +333,7 @@ def test_a_files_letters_change_case_by_a_locale_that_every_machine_has(tmp_path
 
 
 def test_the_page_declares_a_text_as_a_plain_one() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "adopt.md").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs/how-to/adopt.md").read_text("utf-8")
     (block,) = re.findall(r"```python\n(class Review.*?)```", page, re.DOTALL)
     held: dict[str, Any] = {"st": st, "Annotated": Annotated}
     exec(compile(block, "page", "exec", dont_inherit=True), held)

@@ -23,7 +23,7 @@ from seatrial.main import cli
 from seatrial_export.adopt.draft import Draft
 from seatrial_export.frame_file import read_frame
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "adopt.md").read_text("utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs/how-to/adopt.md").read_text("utf-8")
 FRAME = pd.DataFrame(
     {
         "town": ["Graz", "Linz", "Wien", "Graz"] * 10,

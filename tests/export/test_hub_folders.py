@@ -43,8 +43,8 @@ from seatrial_export.hub.sentences import PAIRS
 from seatrial_export.hub.tasks import tasks
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "hub.md").read_text("utf-8")
-PICTURES = (DOCS / "hub-pictures.md").read_text("utf-8").partition("## How")[0]
+PAGE = (DOCS / "how-to/hub.md").read_text("utf-8")
+PICTURES = (DOCS / "how-to/hub-pictures.md").read_text("utf-8").partition("## How")[0]
 LABELS = ("low", "mid", "high")
 
 

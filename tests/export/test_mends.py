@@ -173,8 +173,8 @@ def test_a_folder_that_writes_texts_is_told_of_engines_made_for_it(tmp_path: Pat
     change(folder, "config.json", architectures=["GPT2LMHeadModel"])
     said = str(command(f"hf:{folder}").exception)
     assert "architecture GPT2LMHeadModel" in said
-    assert "docs/engines.md" in said
-    engines = Path(__file__).parents[2] / "docs" / "engines.md"
+    assert "docs/how-to/engines.md" in said
+    engines = Path(__file__).parents[2] / "docs/how-to/engines.md"
     assert "open-ended generation are for [other engines]" in engines.read_text("utf-8")
 
 

@@ -1,7 +1,7 @@
 """Families and tasks through the export gate, judged by their own libraries (`make test-hub`).
 
 Each case takes half a minute, so the usual tests run two others (`tests/export/test_hub_gate.py`).
-The table of docs/hub.md is what this prints.
+The table of docs/how-to/hub.md is what this prints.
 """
 
 from __future__ import annotations

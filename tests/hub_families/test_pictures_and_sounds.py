@@ -1,6 +1,6 @@
 """Families of pictures and sounds through the export gate, judged by transformers from raw files.
 
-`make test-hub` runs them. The table of docs/hub-pictures.md is what this prints.
+`make test-hub` runs them. The table of docs/how-to/hub-pictures.md is what this prints.
 """
 
 from __future__ import annotations

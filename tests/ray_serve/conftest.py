@@ -16,7 +16,7 @@ import seatrial as st
 from seatrial_serve.deploy.ray import ENVIRONMENT
 
 PROXY = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "seatrial_ray.proxy:middlewares"}
-"""Ray's own proxy, as `docs/ray.md` starts it."""
+"""Ray's own proxy, as `docs/how-to/ray.md` starts it."""
 SIDE, TIMES = 1024, 48
 """Of the slow model: its matrix, and how often a row goes through it."""
 

@@ -1,4 +1,4 @@
-"""What docs/ray.md says is run: `serve run` by Ray's own command, and `seatrial deploy ray`."""
+"""What docs/how-to/ray.md says is run: Ray's own `serve run`, and `seatrial deploy ray`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.servers import ROOT
 from seatrial.main import cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-PAGE = (ROOT / "docs/ray.md").read_text("utf-8")
+PAGE = (ROOT / "docs/how-to/ray.md").read_text("utf-8")
 (CONFIG,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 CONSOLE = "".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)).splitlines()
 SECONDS = 180

@@ -23,7 +23,7 @@ from support.real_prometheus import INSTALLED, WHY, RealPrometheus
 
 from seatrial.main import cli
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "observability.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs/concepts/drift.md"
 RULES = re.search(r"```yaml\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
 REFUSED = 7
 CLOSE = 0.02

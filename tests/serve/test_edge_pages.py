@@ -1,4 +1,4 @@
-"""The lines of docs/tls.md and docs/edge.md, pasted in their order, and what they name."""
+"""The lines of tls.md and edge.md in docs/how-to, in their order, and what they name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from seatrial_serve.http.cors import KEPT_S
 from seatrial_serve.metrics import names
 from seatrial_serve.settings import PREFIX, Settings
 
-TLS, EDGE = page("tls.md"), page("edge.md")
+TLS, EDGE = page("how-to/tls.md"), page("how-to/edge.md")
 CONFIGS = re.findall(r"```yaml\n(.*?)```", TLS, re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""The lines of docs/live.md, pasted in their order."""
+"""The lines of docs/how-to/live.md, pasted in their order."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.pages import CHURN, code_of, page
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
 SERVE, REQUESTS, REPLAY = (
     block.strip().splitlines()
-    for block in re.findall(
-        r"```console\n(.*?)```", (ROOT / "docs" / "live.md").read_text("utf-8"), re.DOTALL
-    )
+    for block in re.findall(r"```console\n(.*?)```", page("how-to/live.md"), re.DOTALL)
 )
 
 
@@ -42,11 +40,10 @@ def run(line: str, cwd: Path, status: int = 0) -> str:
 def test_the_lines_of_the_page_work(
     tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert code is not None
+    code = code_of(page(CHURN))
     # The objective makes every answer late.
-    promised = code[1].replace("golden=rows,", "golden=rows, objective=st.Objective(p99_s=1e-6),")
-    assert promised != code[1]
+    promised = code.replace("golden=rows,", "golden=rows, objective=st.Objective(p99_s=1e-6),")
+    assert promised != code
     (tmp_path / "churn.py").write_text(promised)
     run("seatrial export churn.py:pipeline --out bundles", tmp_path)
     monkeypatch.chdir(tmp_path)

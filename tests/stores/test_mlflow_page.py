@@ -1,4 +1,4 @@
-"""The lines of docs/mlflow.md in their order, beside MLflow's real server, which then goes away."""
+"""The lines of docs/how-to/mlflow.md, beside MLflow's real server, which then goes away."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning:mlflow.*")]
-PAGE = page("mlflow.md")
+PAGE = page("how-to/mlflow.md")
 BLOCKS = re.split(r"(?=```(?:console|python)\n)", PAGE)[1:]
 URL = "http://127.0.0.1:5001"
 

@@ -1,4 +1,4 @@
-"""The lines of docs/stores.md, pasted in their order, and the names that the page has."""
+"""The lines of docs/how-to/stores.md, pasted in their order, and the names that the page has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seatrial_serve.stores.address import EXTRA_OF
 from seatrial_serve.stores.artifact import BUNDLE_DIGEST, CONTRACT_DIGEST, MODEL, TITLE
 from seatrial_serve.stores.cache import DEFAULT_BYTES, VARIABLE
 
-PAGE = page("stores.md")
+PAGE = page("how-to/stores.md")
 (BLOCK,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 PORT = "127.0.0.1:5000"
 

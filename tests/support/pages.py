@@ -7,12 +7,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+CHURN = "tutorial/seal.md"
+"""The page whose block of Python is the tutorial's `churn.py`."""
 
 
 def page(name: str) -> str:
@@ -35,24 +38,28 @@ def commands_of(text: str) -> list[str]:
     return "".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).splitlines()
 
 
+def code_of(text: str) -> str:
+    """The first block of Python of a page."""
+    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def run_line(line: str, folder: Path, within_s: float = 240) -> str:
+    """What a line prints that a reader pastes into a shell in a folder. It must succeed."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "COLUMNS": "100",
+    }
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True,
+        timeout=within_s, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
 def churn_shell(folder: Path) -> Callable[[str], str]:
-    """A shell in a folder with the README's `churn.py`, whose commands must succeed.
-
-    It gives the standard output of a line.
-    """
-    code = re.search(
-        r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text("utf-8"), re.DOTALL
-    )
-    assert code is not None
-    (folder / "churn.py").write_text(code[1])
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-    def run(line: str) -> str:
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True,
-            timeout=240, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    return run
+    """`run_line` in a folder with the tutorial's `churn.py`."""
+    (folder / "churn.py").write_text(code_of(page(CHURN)))
+    return partial(run_line, folder=folder)

@@ -1,4 +1,4 @@
-"""The lines of docs/trust.md, pasted in their order, and the names that the page has."""
+"""The lines of docs/how-to/trust.md, pasted in their order, and the names that the page has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seatrial_serve.settings import Settings
 from seatrial_serve.trust.policy import read_policy
 from seatrial_serve.trust.statement import SIGNATURE_FILE
 
-PAGE = page("trust.md")
+PAGE = page("how-to/trust.md")
 FIRST, RECEIPTS = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 (POLICY,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 

@@ -125,7 +125,8 @@ command = click.Command(
 
     A model takes traffic once its load gate has replayed its golden rows on this machine; until
     then, and where it fails, /v2/health/ready says 503 and why. Each setting can also stand in the
-    environment or in a TOML file; flags win. SIGTERM drains: not ready, but answering, then gone.
+    environment or in a TOML file; flags win. On SIGTERM the readiness probe fails, requests are
+    still answered for --drain-window-s, then the process ends.
 
     \b
       seatrial serve bundles

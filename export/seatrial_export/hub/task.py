@@ -15,7 +15,7 @@ from seatrial_contracts.sample import RawRow
 from seatrial_export.hub.folder import GENERATORS, SEGMENTERS, Folder
 
 UNKNOWN: Mapping[tuple[str, ...], str] = {
-    GENERATORS: "engines made for open-ended generation are named in docs/engines.md; else ",
+    GENERATORS: "engines made for open-ended generation are named in docs/how-to/engines.md; else ",
     SEGMENTERS: (
         "no kind of answer is a panoptic mask: write a pipeline with st.Mask for the class of each "
         "pixel, or st.Detections(masks=(height, width)) for things that have boxes; else "

@@ -178,7 +178,9 @@ def parse_keys(text: str, path: Path) -> KeysFile:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise DeclarationError(where, str(error), "TOML") from None
     except ValidationError as error:
-        raise DeclarationError(where, described(error), "keys as docs/keys.md has them") from None
+        raise DeclarationError(
+            where, described(error), "keys as docs/how-to/keys.md has them"
+        ) from None
     for what, names in (
         ("id", [key.id for key in found.keys]),
         ("certificate", [each.name for each in found.certificates]),

@@ -41,7 +41,7 @@ KEYS, KEYS_FILE, SCRAPE_KEY = "keys", "keys.toml", "scrape"
 """The Secret with the server's keys: their file, and the key that Prometheus scrapes with."""
 KEYS_FOLDER = "/etc/seatrial/keys"
 EXTERNAL_METRIC = "seatrial_wait_ratio"
-"""What a metrics adapter calls the ratio: `docs/kubernetes.md` has its rule."""
+"""What a metrics adapter calls the ratio: `docs/how-to/kubernetes.md` has its rule."""
 
 
 class Kit:

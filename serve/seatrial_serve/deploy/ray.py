@@ -43,7 +43,7 @@ so it has to wait for the body first. Ray has no variable for that, and writes t
 of HAProxy's defaults as it stands, so that it takes a second line along.
 """
 GENTLY = 0.1
-"""Ray's factors, under which the simulated day of `docs/scaling.md` does not swing."""
+"""Ray's factors, under which the simulated day of `docs/how-to/scaling.md` does not swing."""
 RAY_USER = 1000
 """Of Ray's own images."""
 HEAD_BYTES = 2 * 2**30

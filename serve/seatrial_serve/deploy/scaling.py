@@ -1,4 +1,4 @@
-"""What replicas are scaled by, and how fast: see `docs/scaling.md`."""
+"""What replicas are scaled by, and how fast: see `docs/how-to/scaling.md`."""
 
 from __future__ import annotations
 

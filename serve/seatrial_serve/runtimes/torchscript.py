@@ -45,7 +45,9 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:
     inside = {FACTS: ""}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that TorchScript is deprecated, docs/engines.md says
+            warnings.simplefilter(
+                "ignore"
+            )  # that TorchScript is deprecated, docs/how-to/engines.md says
             module = read(io.BytesIO(graph), map_location="cpu", _extra_files=inside)
         facts = json.loads(inside[FACTS])
     except (RuntimeError, ValueError) as error:

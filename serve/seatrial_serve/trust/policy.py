@@ -158,7 +158,7 @@ def toml_policy(path: Path) -> TrustPolicy:
     try:
         return TrustPolicy.model_validate(_beside(said, path.parent))
     except ValidationError as error:
-        raise DeclarationError(where, described(error), "a policy: docs/trust.md") from None
+        raise DeclarationError(where, described(error), "a policy: docs/how-to/trust.md") from None
 
 
 def _beside(said: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ COMMON = (
         "--image",
         metavar="HOST/NAME:TAG",
         required=True,
-        help="The server's image in your registry: see docs/container.md.",
+        help="The server's image in your registry: see docs/how-to/container.md.",
     ),
     click.option(
         "--registry",

@@ -17,7 +17,8 @@ def command(
 ) -> None:
     """Write DIR/serve.yaml, DIR/rayservice.yaml and DIR/podmonitor.yaml.
 
-    One application serves all bundles. The image has Ray and the extra `ray`: see docs/ray.md.
+    One application serves all bundles. The image has Ray and the extra `ray`:
+    docs/how-to/ray.md.
 
     \b
       seatrial deploy ray bundles/churn/1.0.0 --out DIR
