@@ -80,7 +80,7 @@ def test_an_input_of_many_is_found_by_its_name_and_a_refused_one_shown_again(
 def test_every_refused_input_is_marked_where_the_server_lists_them(
     many: Any, opened: Opened
 ) -> None:
-    """What the server lists is as docs/refusals.md has it."""
+    """What the server lists is as docs/reference/refusals.md has it."""
     page = opened(many.url, "moods")
     errors = [
         {"input": name, "row": 0, "code": "E_RANGE", "error": f"input '{name}', row 0: got {name}!"}
