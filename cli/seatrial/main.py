@@ -145,7 +145,8 @@ def main() -> None:
     except SeatrialError as error:
         if "--debug" in sys.argv:
             raise
-        click.echo(f"seatrial: {error}", err=True)
+        more = [f"  {note}" for note in getattr(error, "__notes__", ())]
+        click.echo("\n".join([f"seatrial: {error}", *more]), err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

@@ -179,7 +179,7 @@ class ModelDeclaration(ABC):
         try:
             return own_rows(rows, self.contract)
         except Refusal as refusal:
-            raise refusal.at(f"{self.noun} {which}, {refusal.where}") from None
+            raise refusal.within(f"{self.noun} {which}") from None
 
     @property
     def whole_promise(self) -> Promise | None:
@@ -232,7 +232,7 @@ class ModelDeclaration(ABC):
                 self._check_body(row, place)
             return [self.front.encode_row(row, place) for place, row in enumerate(rows)]
         except Refusal as refusal:
-            raise refusal.at(f"{self.noun} {which}, {refusal.where}") from None
+            raise refusal.within(f"{self.noun} {which}") from None
         except DeclarationError as error:
             raise DeclarationError(f"{self.noun} {which}, {error}") from None
 
