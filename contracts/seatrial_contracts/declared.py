@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import partial
 from operator import is_
 from typing import Any, Self
@@ -13,6 +14,12 @@ from pydantic_core import ErrorDetails
 from seatrial_contracts.errors import DeclarationError
 
 LONGEST_GOT = 60
+OTHER_NAMES = {
+    "min": "ge", "minimum": "ge", "min_value": "ge", "max": "le", "maximum": "le",
+    "max_value": "le", "size": "size_px", "shape": "size_px", "sample_rate": "rate_hz",
+    "dtypes": "dtype", "values": "words", "labels": "classes",
+}  # fmt: skip
+"""What other libraries call an option -> its name here."""
 is_none = partial(is_, None)
 """Leaves an option out of JSON (`exclude_if`) where it is not chosen."""
 
@@ -51,8 +58,13 @@ class Declared(PlainValue):
             ]
         )
         if first["type"] == "extra_forbidden":
-            known = ", ".join(name for name in cls.model_fields if name not in ("kind", "nullable"))
-            return DeclarationError(where, f"an option '{option}'", f"one of {known}")
+            names = [name for name in cls.model_fields if name not in ("kind", "nullable")]
+            near = [OTHER_NAMES.get(option, option), *get_close_matches(option, names, n=1)]
+            meant = next((name for name in near if name in names), None)
+            mend = f"write {meant}={first['input']!r}"[:LONGEST_GOT] if meant else None
+            return DeclarationError(
+                where, f"an option '{option}'", f"one of {', '.join(names)}", mend
+            )
         want = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         got = (
             f"{option}={first['input']!r}"[:LONGEST_GOT]

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.own_values import own_value
 from seatrial_contracts.records import Record
 from seatrial_contracts.row import Row, plain_row
@@ -24,6 +25,8 @@ from seatrial_contracts.sample import Sample
 ITEM = re.compile(r"item (\d+)")
 MOST_SHOWN = 60
 """Characters of a value in a message."""
+MOST_COMPARED = 1000
+"""Words of a category that a wrong one is compared with."""
 HIDDEN = frozenset({"E_BASE64", "E_BODY_BYTES"})
 
 
@@ -91,7 +94,17 @@ def _showing(refusal: Refusal, row: Any, contract: Contract) -> Refusal:
         return _naming(refusal, value, at.names) if isinstance(at, Record) else refusal
     if isinstance(value, (bytes, np.ndarray, list, tuple, Mapping)):
         return refusal
-    return refusal.got(shown(value))
+    return refusal.got(shown(value), _near_word(value, refusal, contract))
+
+
+def _near_word(value: Any, refusal: Refusal, contract: Contract) -> str | None:
+    """The word that is meant, where a near one is of the category's."""
+    kind = next((each.kind for each in contract.inputs if each.name == refusal.field), None)
+    if not isinstance(kind, Category) or kind.whole or not isinstance(value, str):
+        return None
+    words = {str(word).casefold().strip(): str(word) for word in kind.known[:MOST_COMPARED]}
+    near = get_close_matches(value.casefold().strip(), words, n=1)
+    return f"did you mean {shown(words[near[0]])}?" if near else None
 
 
 def _naming(refusal: Refusal, row: Mapping[Any, Any], known: Sequence[str]) -> Refusal:
