@@ -71,10 +71,11 @@ def validate_own(contract: Contract, row: Any, place: int | None = None) -> dict
 def showing(refusal: Refusal, row: Any, contract: Contract) -> Refusal:
     """The refusal of a row with the value or the key that it is about.
 
-    So does each of the faults that it lists.
+    So does each of the faults that it lists. Wrong keys come first: a missing one may be meant.
     """
     shown_faults = [_showing(each, row, contract) for each in refusal.listed or (refusal,)]
     faults = [*{str(each): each for each in shown_faults}.values()]  # one names all odd keys
+    faults.sort(key=lambda each: each.code != "E_UNKNOWN_FIELD")
     return Refusal.of_all(faults, len(faults) + refusal.unlisted)
 
 

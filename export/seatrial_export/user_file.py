@@ -17,7 +17,6 @@ from pydantic.errors import PydanticUserError
 from seatrial_contracts.errors import DeclarationError, SeatrialError
 from seatrial_export.declaration import ModelDeclaration
 
-
 UNEXPECTED = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 LACKING = re.compile(r"__init__\(\) missing .* keyword-only argument[^:]*: '(\w+)'")
 

@@ -161,7 +161,10 @@ def _listed(head: dict[str, Any], name: str, most: int) -> list[dict[str, Any]]:
     if not isinstance(items, list) or not all(
         isinstance(item, dict) and isinstance(item.get("name"), str) for item in items
     ):
-        raise Refusal("E_SCHEMA", name, "something else", "a list of objects with names")
+        got, mend = "something else", None
+        if name == "inputs" and "instances" in head:
+            got, mend = "'instances'", "they are V1's: send them to /v1/models/NAME:predict"
+        raise Refusal("E_SCHEMA", name, got, "a list of objects with names", mend)
     if not items and name == "inputs":
         raise Refusal("E_SCHEMA", name, "an empty list", "at least one")
     if len(items) > most:
