@@ -146,6 +146,10 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         more = [f"  {note}" for note in getattr(error, "__notes__", ())]
+        cause = error.__cause__
+        extra = extra_of(cause, "") if isinstance(cause, ModuleNotFoundError) else None
+        if extra is not None:
+            more.append(f"  {MissingExtra(f'this file, by {cause.name},', extra)}")
         click.echo("\n".join([f"seatrial: {error}", *more]), err=True)
         sys.exit(1)
     except click.ClickException as error:

@@ -58,6 +58,19 @@ from typing import Annotated, Literal
 from torch import nn, Tensor
 import seatrial as st
 
+class Prepare(nn.Module):
+    def forward(self, a: Tensor, b: Tensor):
+        x = torch.stack([a, b]).double()
+        return {"x": x}
+
+class Double(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor):
+        return self.head(x).softmax(-1)
+
 NAMES = ["small", "large"]
 
 class Pair(st.Row):
@@ -221,6 +234,13 @@ MISTAKES = [
         "model.forward: got parameters area, place, want forward(self, size, town)",
         "forward(self, **fields)", "forward(self, area: Tensor, place: Tensor):",
         'forward(self, **fields):\n        size, town = fields["size"], fields["town"]',
+        sealed=True,
+    ),
+    Mistake(
+        "float64 from prepare", "model=Model().eval(),",
+        "model=Double().eval(), prepare=Prepare().eval(),",
+        "export gate, two runs: RuntimeError: mat1 and mat2 must have the same dtype, but got",
+        "return x.float() in prepare", 'return {"x": x}', 'return {"x": x.float()}', file=PAIR,
         sealed=True,
     ),
     Mistake(
