@@ -147,8 +147,7 @@ def main() -> None:
             raise
         more = [f"  {note}" for note in getattr(error, "__notes__", ())]
         cause = error.__cause__
-        extra = extra_of(cause, "") if isinstance(cause, ModuleNotFoundError) else None
-        if extra is not None:
+        if isinstance(cause, ModuleNotFoundError) and (extra := extra_of(cause, "")) is not None:
             more.append(f"  {MissingExtra(f'this file, by {cause.name},', extra)}")
         click.echo("\n".join([f"seatrial: {error}", *more]), err=True)
         sys.exit(1)

@@ -104,7 +104,7 @@ def _near_word(value: Any, refusal: Refusal, contract: Contract) -> str | None:
     if not isinstance(kind, Category) or kind.whole or not isinstance(value, str):
         return None
     words = {str(word).casefold().strip(): str(word) for word in kind.known[:MOST_COMPARED]}
-    near = get_close_matches(value.casefold().strip(), words, n=1)
+    near = get_close_matches(value.casefold().strip(), words, n=1, cutoff=0.8)
     return f"did you mean {shown(words[near[0]])}?" if near else None
 
 

@@ -120,7 +120,7 @@ def mend_of_call(error: Exception) -> str:
     """What mends a declaration that misspells an argument, or lacks one; empty for other errors."""
     odd = UNEXPECTED.search(str(error))
     if odd is not None:
-        classes = {each.__name__: each for each in declarations(ModelDeclaration)}
+        classes = {each.__name__: each for each in derived(ModelDeclaration)}
         known = inspect.signature(classes.get(odd[1], ModelDeclaration)).parameters
         near = get_close_matches(odd[2], known, n=1)
         return f"did you mean {near[0]}=?" if near else f"one of {', '.join(known)}"
@@ -128,8 +128,8 @@ def mend_of_call(error: Exception) -> str:
     return f"give it {lacking[1]}=..." if lacking is not None else ""
 
 
-def declarations(cls: type[ModelDeclaration]) -> Iterator[type[ModelDeclaration]]:
-    """A class of declarations, and those derived from it."""
-    yield cls
+def derived(cls: type) -> Iterator[type]:
+    """The classes that are derived from this one, at any remove."""
     for each in cls.__subclasses__():
-        yield from declarations(each)
+        yield each
+        yield from derived(each)
