@@ -53,9 +53,10 @@ class Pipeline(ModelDeclaration):
     `model.forward` takes the contract's tensors by name (a single one by any name), batched:
     numbers float32 or intN `(batch,)` with NaN for missing, flags bool `(batch,)`, categories int64
     codes `(batch,)`, texts `<field>_ids` and `<field>_mask` int64 `(batch, tokens)`, tensors
-    `(batch, *shape)`, images uint8 `(batch, height, width, 3)`. It returns one tensor, or a tuple
-    in the order of the answer's fields, or a dict by their names. Fields of bfloat16 are bfloat16
-    for the model, and float32 in the graph and for `prepare`.
+    `(batch, *shape)`, images uint8 `(batch, height, width, 3)`. `forward(self, **fields)` takes
+    whatever there is. It returns one tensor, or a tuple in the order of the answer's fields, or a
+    dict by their names. Fields of bfloat16 are bfloat16 for the model, and float32 in the graph and
+    for `prepare`.
 
     `prepare.forward`, where there is one, takes the tensors that its signature names, of one row,
     without the batch. It returns one tensor, which takes the place of its only input, or a dict of
@@ -319,7 +320,7 @@ class Pipeline(ModelDeclaration):
         ]
         required = [parameter.name for parameter in places if parameter.default is parameter.empty]
         taken = [parameter.name for parameter in places if parameter.name in names]
-        if self._takes_by_name and set(required) <= set(names):
+        if self._takes_by_name:
             return tuple(names)
         if len(names) == 1 and len(required) == 1:
             return tuple(names)
@@ -338,9 +339,9 @@ class Pipeline(ModelDeclaration):
 
     @cached_property
     def _takes_by_name(self) -> bool:
-        """Does `forward` take tensors of any name: `forward(self, **fields)`?"""
+        """Does `forward` take tensors by name alone: `forward(self, **fields)`?"""
         parameters = inspect.signature(self.model.forward).parameters.values()
-        return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        return [parameter.kind for parameter in parameters] == [inspect.Parameter.VAR_KEYWORD]
 
     def _by_position(self, model: nn.Module) -> nn.Module:
         """The model, of which the tensors are arguments in their order."""

@@ -128,8 +128,9 @@ def mend_of_call(error: Exception) -> str:
     return f"give it {lacking[1]}=..." if lacking is not None else ""
 
 
-def derived(cls: type) -> Iterator[type]:
+def derived(cls: type[Any]) -> Iterator[type[Any]]:
     """The classes that are derived from this one, at any remove."""
-    for each in cls.__subclasses__():
+    below: list[type[Any]] = cls.__subclasses__()
+    for each in below:
         yield each
         yield from derived(each)
