@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import httpx
 import jsonschema
 import pytest
+from support.pages import page
 from support.running import Running, run_app
 from support.toys import fake_runtimes, toy_bundle
 
@@ -67,6 +69,12 @@ async def test_v1_names_every_fault_of_every_row(toy: Running) -> None:
     document = (await toy.client.get("/openapi.json")).json()
     schema = {"$ref": "#/components/schemas/Error", "components": document["components"]}
     jsonschema.validate(said, schema, jsonschema.Draft202012Validator)
+
+
+async def test_the_page_shows_what_is_answered(toy: Running) -> None:
+    shown = json.loads(re.findall(r"```json\n(.*?)```", page("refusals.md"), re.DOTALL)[0])
+    said = (await toy.ask([{"x": 412.0, "word": "c"}])).json()
+    assert said | {"request_id": "..."} == shown
 
 
 async def test_a_single_fault_is_listed_too_and_what_is_about_no_row_is_not(toy: Running) -> None:
