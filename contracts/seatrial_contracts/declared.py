@@ -49,6 +49,15 @@ class Declared(PlainValue):
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
+    def _mend_of_option(cls, name: str, value: Any) -> str:
+        """How an option that has another name is written: with its value, where that fits."""
+        try:
+            cls(**{name: value})
+        except DeclarationError:
+            return f"it is called {name}"
+        return f"write {name}={value!r}"[:LONGEST_GOT]
+
+    @classmethod
     def _refused(cls, first: ErrorDetails) -> DeclarationError:
         where = f"st.{cls.__name__}"
         option = "".join(
@@ -61,7 +70,7 @@ class Declared(PlainValue):
             names = [name for name in cls.model_fields if name not in ("kind", "nullable")]
             near = [OTHER_NAMES.get(option, option), *get_close_matches(option, names, n=1)]
             meant = next((name for name in near if name in names), None)
-            mend = f"write {meant}={first['input']!r}"[:LONGEST_GOT] if meant else None
+            mend = cls._mend_of_option(meant, first["input"]) if meant else None
             return DeclarationError(
                 where, f"an option '{option}'", f"one of {', '.join(names)}", mend
             )

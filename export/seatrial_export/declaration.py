@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -78,6 +79,12 @@ def check_golden(golden: Any, noun: str) -> None:
         raise DeclarationError(
             where, "one row", GOLDEN_WANT, "put rows in a list: golden=[ROW, ROW]"
         )
+    if isinstance(golden, str | Path):
+        mend = f'golden=pandas.read_csv("{golden}"), or read_json'
+        raise DeclarationError(where, f"'{golden}'"[:60], GOLDEN_WANT, mend)
+    if not hasattr(golden, "__len__"):
+        got = f"a {type(golden).__name__}"
+        raise DeclarationError(where, got, GOLDEN_WANT, "golden=list(ROWS)")
     if len(golden) < 2:
         got = f"{len(golden)} row{'' if len(golden) else 's'}"
         mend = "golden=[ROW, ROW], each as a client sends it: a dict with a value for each field"

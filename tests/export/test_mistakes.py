@@ -155,6 +155,12 @@ MISTAKES = [
         "golden=[ROW, ROW]", "golden=ROW",
     ),
     Mistake(
+        "a generator for golden rows", 'golden=[ROW, {"size": 80.0, "town": "Bergen"}]',
+        "golden=(row for row in (ROW, ROW))",
+        "pipeline golden: got a generator, want at least two raw rows", "golden=list(ROWS)",
+        "golden=(row for row in (ROW, ROW))", "golden=list(row for row in (ROW, ROW))",
+    ),
+    Mistake(
         "a golden row with a wrong key", '{"size": 80.0,', '{"sise": 80.0,',
         "pipeline golden, row 1: got the key 'sise', want an object with size, town",
         "did you mean 'size'?", '"sise"', "'size'",
