@@ -163,7 +163,11 @@ def main() -> None:
     except SeatrialError as error:
         if "--debug" in sys.argv:
             raise
-        click.echo(f"seatrial: {error}", err=True)
+        more = [f"  {note}" for note in getattr(error, "__notes__", ())]
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and (extra := extra_of(cause, "")) is not None:
+            more.append(f"  {MissingExtra(f'this file, by {cause.name},', extra)}")
+        click.echo("\n".join([f"seatrial: {error}", *more]), err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

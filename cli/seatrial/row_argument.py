@@ -49,4 +49,5 @@ def _value(text: str, place: str = "") -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         where = f"no JSON at {place or f'line {error.lineno}'}, column {error.colno}"
-        raise DeclarationError("rows", where, "a row, or a list of rows") from None
+        mend = """names and words in double quotes: '{"size": 50, "town": "Oslo"}'"""
+        raise DeclarationError("rows", where, "a row, or a list of rows", mend) from None

@@ -163,8 +163,9 @@ def score(source: Source, ask: Ask, out: Path, refused: Path | None, progress: P
     """Ask about every row, and write the answers to `out`: a .csv, .parquet or .jsonl file.
 
     The first column is the row's place from 0, or the file's name. Refused rows go to `refused`,
-    one JSON object a line with `row` (or `file`), `code`, `message` and what was `given`. Without
-    it the first one ends the run. Files that are there are replaced once all rows were asked about.
+    one JSON object a line with `row` (or `file`), `code`, `message`, `errors` (each fault of the
+    row) and what was `given`. Without it the first one ends the run. Files that are there are
+    replaced once all rows were asked about.
     Raises `DeclarationError`, and `Refusal` with the row's place.
     """
     started, count = time.perf_counter(), 0
@@ -180,7 +181,8 @@ def score(source: Source, ask: Ask, out: Path, refused: Path | None, progress: P
                     raise found
                 count += 1
                 place = {source.column: source.place(first), "code": found.code}
-                bad.write(line({**place, "message": str(found), "given": source.given(first)}))
+                told = {"message": str(found), **found.described(), "given": source.given(first)}
+                bad.write(line(place | told))
             progress(stop, stop / (time.perf_counter() - started))
         answers.close()
     return Scored(len(source), count, time.perf_counter() - started)

@@ -562,8 +562,18 @@ def _check_names(bundle: Bundle) -> None:
 def read_manifest(path: Path) -> Manifest:
     """The manifest of a bundle's folder alone. Raises `BundleError`."""
     where = f"{MANIFEST} of bundle '{path.name}'"
-    with reading("E_BUNDLE_MANIFEST", where, "a manifest of schema 1"):
+    mend = None if (path / MANIFEST).exists() else bundle_within(path)
+    with reading("E_BUNDLE_MANIFEST", where, "a manifest of schema 1", mend):
         return parse_manifest(read_plain_file(path / MANIFEST, MAX_MANIFEST_BYTES))
+
+
+def bundle_within(path: Path) -> str | None:
+    """For a mend: the first bundle below a folder that is none itself."""
+    for depth in ("*", "*/*"):
+        found = sorted(path.glob(f"{depth}/{MANIFEST}"))
+        if found:
+            return f"a folder of bundles; name one of them: {found[0].parent}"
+    return None
 
 
 def parse_manifest(data: bytes) -> Manifest:

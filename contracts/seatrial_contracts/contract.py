@@ -5,7 +5,7 @@ A contract is written, read, and turned into a strict validator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -22,7 +22,7 @@ from seatrial_contracts.canonical import read_json, readable_json
 from seatrial_contracts.compare import Answers, Tolerance
 from seatrial_contracts.contract_fields import OutputField
 from seatrial_contracts.declared import Declared
-from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.errors import MOST_FAULTS, DeclarationError, Refusal
 from seatrial_contracts.findings import describe_finding, describe_object
 from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds.file_kind import FileKind
@@ -147,14 +147,48 @@ class Contract(AnswerForms, AnswerFaults):
             self.record.check_lengths(checked)
         return checked
 
-    def refusal(self, error: ValidationError, place: int | None = None) -> Refusal:
-        """The first finding of a validation error, in our words and without the caller's text."""
-        return self.refusal_of(error.errors(include_url=False), place)
+    def column_faults(
+        self, columns: Mapping[str, Column], rows: int, unread: Container[str | None] = ()
+    ) -> list[Refusal]:
+        """What is wrong with columns that `validate_columns` refuses.
 
-    def refusal_of(self, found: Sequence[ErrorDetails], place: int | None = None) -> Refusal:
-        """The first of what Pydantic found, as `refusal` has it."""
-        first = found[0]
-        path: list[int | str] = [part for part in first["loc"] if part != "function-plain"]
+        That is the first fault of each input, and each fault of the first row that is wrong.
+        Inputs with a tensor in `unread` are left out.
+        """
+        fields = [
+            field
+            for field in self.inputs
+            if not any(raw.name in unread for raw in field.raw_tensors)
+        ]
+        faults = list(faults_of(fields, columns, rows))
+        bad = [fault.row for fault in faults if fault.row is not None]
+        if not bad:
+            return faults
+        row = min(bad)
+        named = {fault.field for fault in faults if fault.row in (row, None)}
+        others = [field for field in fields if field.name not in named]
+        alone = {name: column[row : row + 1] for name, column in columns.items()}
+        return faults + [fault.in_row(row) for fault in faults_of(others, alone, 1)]
+
+    def refusal(
+        self, error: ValidationError, place: int | None = None, most: int = MOST_FAULTS
+    ) -> Refusal:
+        """What Pydantic found wrong with a row, in our words and without the caller's text.
+
+        At most `most` faults are listed.
+        """
+        return self.refusal_of(error.errors(include_url=False), place, most)
+
+    def refusal_of(
+        self, found: Sequence[ErrorDetails], place: int | None = None, most: int = MOST_FAULTS
+    ) -> Refusal:
+        """The same of findings, in their order."""
+        faults = [self.fault(finding, place) for finding in found[: max(1, most)]]
+        return Refusal.of_all(faults, len(found))
+
+    def fault(self, finding: ErrorDetails, place: int | None = None) -> Refusal:
+        """One finding of Pydantic's."""
+        path: list[int | str] = [part for part in finding["loc"] if part != "function-plain"]
         if path[:1] == ["instances"] and place is None:
             path = path[1:]
             place, path = (
@@ -164,15 +198,14 @@ class Contract(AnswerForms, AnswerFaults):
             )
         at, item = self.record.find(path)
         if isinstance(at, Record) and at.name:
-            return describe_object(first, at, item, place, len(found) - 1)
+            return describe_object(finding, at, item, place)
         leaf = at if isinstance(at, InputField) else None
         return describe_finding(
-            first,
+            finding,
             leaf.name if leaf is not None else str(path[0]) if path else None,
             leaf.kind if leaf is not None else None,
             place,
             item,
-            len(found) - 1,
             self.limits.max_rows,
             [*self.record.names],
         )
@@ -226,3 +259,14 @@ class Contract(AnswerForms, AnswerFaults):
     def example_row(self) -> dict[str, Any]:
         """One row that the contract accepts, as it stands in JSON."""
         return self.record.nested({field.name: field.kind.example() for field in self.inputs})
+
+
+def faults_of(
+    fields: Iterable[InputField], columns: Mapping[str, Column], rows: int
+) -> Iterator[Refusal]:
+    """The first fault of each column that is refused."""
+    for field in fields:
+        try:
+            field.column(columns, rows)
+        except Refusal as refusal:
+            yield refusal

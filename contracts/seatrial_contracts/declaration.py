@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_origin
 
 import numpy as np
@@ -32,6 +32,19 @@ from seatrial_contracts.row import Answer, Row, plain_value
 
 PLAIN = (str, int, float, bool, list, dict)
 """Types of a default."""
+KIND_MENDS: Mapping[tuple[str, Any], str] = {
+    ("input", str): 'Literal["a", "b"] for words of a list, Annotated[str, st.Text(tokenizer='
+    '"tokenizer.json")] for any text that a PyTorch model reads',
+    ("input", bytes): "Annotated[bytes, st.Image(size_px=(224, 224))] for a picture",
+    ("input", list[float]): "st.Tensor[np.float32, 4] for 4 numbers",
+    ("input", np.ndarray): "st.Tensor[np.float32, 4] for 4 numbers",
+    ("output", str): 'Annotated[str, st.Label("a", "b")] for one of several classes',
+    ("output", bool): 'Annotated[str, st.Label("no", "yes")] for one of two classes',
+    ("output", list[str]): 'Annotated[list[str], st.Labels("a", "b")] for several classes at once',
+    ("output", list[float]): "st.Tensor[np.float32, 4] for 4 numbers",
+    ("output", np.ndarray): "st.Tensor[np.float32, 4] for 4 numbers",
+}
+"""Role and type of a field without a kind -> how it is declared."""
 LARGEST = 1e15
 """Larger numbers are quantities, not counts: float64 skips whole numbers from 2**53 on."""
 
@@ -105,10 +118,17 @@ def check_rounding(name: str, values: Sequence[float | None]) -> None:
 def _read(rows: type[BaseModel], role: str) -> list[InputField]:
     base = Row if role == "input" else Answer
     if not (isinstance(rows, type) and issubclass(rows, base)) or not rows.model_fields:
+        cls = rows if isinstance(rows, type) else type(rows)
+        name = cls.__name__
         raise DeclarationError(
             f"{role}s",
             repr(rows)[:80],
             f"a class derived from st.{base.__name__} with at least one field",
+            f"give the class itself: {role}s={name}"
+            if issubclass(cls, base) and not isinstance(rows, type)
+            else f"class {name}(st.{base.__name__}): ..."
+            if issubclass(cls, BaseModel)
+            else None,
         )
     fields = list(_fields(rows, base, role, rows.__name__, ""))
     for name, kind in getattr(rows, "packed_columns", {}).items():
@@ -248,7 +268,8 @@ def _field(where: str, name: str, info: FieldInfo, role: str) -> InputField:
     if kind is None or role not in kind.roles:
         what = f"st.{type(kind).__name__}" if kind else str(info.annotation)[:80]
         known = ", ".join(f"st.{cls.__name__}" for cls in kinds().values() if role in cls.roles)
-        raise DeclarationError(where, what, f"a type or a kind that can be an {role}: {known}")
+        want = f"a type or a kind that can be an {role}: {known}"
+        raise DeclarationError(where, what, want, KIND_MENDS.get((role, field.annotation)))
     if info.description and kind.description is None:
         kind = kind.model_copy(update={"description": info.description})
     made = InputField(name=name, kind=kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import partial
 from operator import is_
 from typing import Any, Self
@@ -13,6 +14,12 @@ from pydantic_core import ErrorDetails
 from seatrial_contracts.errors import DeclarationError
 
 LONGEST_GOT = 60
+OTHER_NAMES = {
+    "min": "ge", "minimum": "ge", "min_value": "ge", "max": "le", "maximum": "le",
+    "max_value": "le", "size": "size_px", "shape": "size_px", "sample_rate": "rate_hz",
+    "dtypes": "dtype", "values": "words", "labels": "classes",
+}  # fmt: skip
+"""What other libraries call an option -> its name here."""
 is_none = partial(is_, None)
 """Leaves an option out of JSON (`exclude_if`) where it is not chosen."""
 
@@ -42,6 +49,15 @@ class Declared(PlainValue):
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
+    def _mend_of_option(cls, name: str, value: Any) -> str:
+        """How an option that has another name is written: with its value, where that fits."""
+        try:
+            cls(**{name: value})
+        except DeclarationError:
+            return f"it is called {name}"
+        return f"write {name}={value!r}"[:LONGEST_GOT]
+
+    @classmethod
     def _refused(cls, first: ErrorDetails) -> DeclarationError:
         where = f"st.{cls.__name__}"
         option = "".join(
@@ -51,8 +67,13 @@ class Declared(PlainValue):
             ]
         )
         if first["type"] == "extra_forbidden":
-            known = ", ".join(name for name in cls.model_fields if name not in ("kind", "nullable"))
-            return DeclarationError(where, f"an option '{option}'", f"one of {known}")
+            names = [name for name in cls.model_fields if name not in ("kind", "nullable")]
+            near = [OTHER_NAMES.get(option, option), *get_close_matches(option, names, n=1)]
+            meant = next((name for name in near if name in names), None)
+            mend = cls._mend_of_option(meant, first["input"]) if meant else None
+            return DeclarationError(
+                where, f"an option '{option}'", f"one of {', '.join(names)}", mend
+            )
         want = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         got = (
             f"{option}={first['input']!r}"[:LONGEST_GOT]

@@ -19,6 +19,8 @@ HTTP status is chosen at the edge alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 INPUT = re.compile(r"input '([\w.]+)'")
 """How `where` names an input."""
@@ -29,6 +31,8 @@ MOST_CHARS = 500
 
 gRPC's clients take 8 KiB of metadata by default, in which the text travels.
 """
+MOST_FAULTS = 100
+"""That one refusal lists: a body may hold a hundred thousand."""
 
 
 def shortened(text: str) -> str:
@@ -58,6 +62,8 @@ class Refusal(SeatrialError):
     """The caller's input breaks the contract.
 
     `code` is stable. The text is printable, and holds no payload, path or library message.
+    `listed` are several faults that were found together, this one first; `unlisted` counts those
+    beyond `MOST_FAULTS`.
     """
 
     def __init__(
@@ -67,6 +73,47 @@ class Refusal(SeatrialError):
         super().__init__(printable(sentence(where, got, want, mend)))
         self.code, self.where = code, where
         self._said = got, want, mend
+        self.listed: tuple[Refusal, ...] = ()
+        self.unlisted = 0
+
+    @classmethod
+    def of_all(cls, faults: Sequence[Refusal], found: int) -> Refusal:
+        """The first of the faults, which lists them all; `found` counts those beyond as well."""
+        first = faults[0]
+        if found == 1:
+            return first
+        return first.adding(f"{found - 1} more to mend").listing(faults[:MOST_FAULTS], found)
+
+    def listing(self, faults: Sequence[Refusal], found: int) -> Self:
+        """This refusal, from here on with these faults of so many that were `found`.
+
+        Those behind the first are notes of the exception, which a traceback shows.
+        """
+        self.listed, self.unlisted = tuple(faults), found - len(faults)
+        for each in faults[1:]:
+            self.add_note(str(each))
+        if self.unlisted:
+            self.add_note(f"and {self.unlisted} more")
+        return self
+
+    @property
+    def faults(self) -> tuple[Refusal, ...]:
+        """What is wrong with rows and their inputs, each by itself; empty where it is neither."""
+        if self.listed:
+            return self.listed
+        return () if self.field is None and self.row is None else (self,)
+
+    def described(self) -> dict[str, Any]:
+        """The faults as clients see them: `errors`, and `more_errors` where some are unlisted.
+
+        An error is `{"input": ..., "row": ..., "code": ..., "error": ...}`.
+        """
+        errors = [
+            {"input": each.field, "row": each.row, "code": each.code, "error": str(each)}
+            for each in self.faults
+        ]
+        told: dict[str, Any] = {"errors": errors} if errors else {}
+        return told | {"more_errors": self.unlisted} if self.unlisted else told
 
     @property
     def field(self) -> str | None:
@@ -91,7 +138,22 @@ class Refusal(SeatrialError):
 
     def in_row(self, row: int) -> Refusal:
         """The same refusal of another row, for checks that saw only some of the rows."""
-        return self.at(re.sub(r"row \d+$", f"row {row}", self.where))
+        by = row - (self.row or 0)
+        moved = self.at(re.sub(r"row \d+$", f"row {row}", self.where))
+        return self._listed_by(
+            moved, lambda each: each if each.row is None else each.in_row(each.row + by)
+        )
+
+    def within(self, around: str) -> Refusal:
+        """The same refusal, found in something that holds its place."""
+        moved = self.at(f"{around}, {self.where}")
+        return self._listed_by(moved, lambda each: each.at(f"{around}, {each.where}"))
+
+    def _listed_by(self, moved: Refusal, change: Callable[[Refusal], Refusal]) -> Refusal:
+        """`moved` with this one's faults, changed as it is."""
+        if not self.listed:
+            return moved
+        return moved.listing([*map(change, self.listed)], len(self.listed) + self.unlisted)
 
     def got(self, got: str, mend: str | None = None) -> Refusal:
         """The same refusal, of a value that may be shown."""
@@ -100,7 +162,8 @@ class Refusal(SeatrialError):
     def adding(self, note: str) -> Refusal:
         """The same refusal with one more thing to know."""
         got, want, mend = self._said
-        return Refusal(self.code, self.where, got, want, f"{mend}; {note}" if mend else note)
+        added = Refusal(self.code, self.where, got, want, f"{mend}; {note}" if mend else note)
+        return self._listed_by(added, lambda each: each)
 
 
 class DeclarationError(SeatrialError):

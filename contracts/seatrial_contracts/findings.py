@@ -34,7 +34,6 @@ def describe_finding(
     kind: Kind | None,
     place: int | None,
     item: int | None,
-    more: int,
     max_rows: int,
     names: list[str],
 ) -> Refusal:
@@ -49,14 +48,13 @@ def describe_finding(
         parts = [f"input '{name}'", *([f"item {item}"] if item is not None else [])]
         where = ", ".join([*parts, *([row] if place is not None else [])])
         want = kind.want() if item is None else kind.part_want()
-    mend = f"{more} more to mend" if more else None
     if first["type"] == "seatrial":
         context = first["ctx"]
         if context.get("field") is not None:  # one of several that the input packs
             where = ", ".join(
                 [f"input '{context['field']}'", *([row] if place is not None else [])]
             )
-        return Refusal(context["code"], where, context["got"], context["want"], mend)
+        return Refusal(context["code"], where, context["got"], context["want"])
     code = CODES.get(first["type"], "E_TYPE")
     if code == "E_JSON":
         return Refusal(
@@ -87,29 +85,27 @@ def describe_finding(
             row,
             got,
             f"an object with {wanted}",
-            mend,
         )
     if code == "E_MISSING" or (first["input"] is None and code in ("E_TYPE", "E_CATEGORY")):
-        return Refusal("E_MISSING", where, "nothing" if code == "E_MISSING" else "null", want, mend)
+        return Refusal("E_MISSING", where, "nothing" if code == "E_MISSING" else "null", want)
     if code == "E_CATEGORY" and not isinstance(first["input"], str):  # of a Literal of words
         code = "E_TYPE"
-    return Refusal(code, where, describe_input(first), want, mend)
+    return Refusal(code, where, describe_input(first), want)
 
 
 def describe_object(
-    first: ErrorDetails, record: Record, item: int | None, place: int | None, more: int
+    first: ErrorDetails, record: Record, item: int | None, place: int | None
 ) -> Refusal:
     """What is wrong with an object of a row, or with a list of them, as a `Refusal`."""
     parts = [f"input '{record.name}'", *([f"item {item}"] if item is not None else [])]
     where = ", ".join([*parts, *([f"row {place}"] if place is not None else [])])
-    mend = f"{more} more to mend" if more else None
     code = CODES.get(first["type"], "E_TYPE")
     got = describe_input(first)
     if code == "E_UNKNOWN_FIELD":
         got = "a field that the contract does not have"
     elif code == "E_TYPE" and first["input"] is None:
         code, got = "E_MISSING", "null"
-    return Refusal(code, where, got, record.want(), mend)
+    return Refusal(code, where, got, record.want())
 
 
 def describe_input(first: ErrorDetails) -> str:

@@ -96,7 +96,7 @@ class HostStage:
             try:
                 encoded += stage(row[name])
             except Refusal as refusal:
-                raise refusal.at(where_of(name, place, refusal.where)) from None
+                raise with_others(refusal, name, self.stages, row, place) from None
         if self._shared:
             check_shared(self._shared, encoded, place)
         return tuple(encoded)
@@ -111,7 +111,7 @@ class HostStage:
             try:
                 made = stage(row[name])
             except Refusal as refusal:
-                raise refusal.at(where_of(name, place, refusal.where)) from None
+                raise with_others(refusal, name, self._noted_stages, row, place) from None
             add_made(encoded, notes, made, noted=name in self._noting)
         if self._shared:
             check_shared(self._shared, encoded, place)
@@ -139,6 +139,7 @@ class HostStage:
         """
         made: list[Any] = [[] for _ in rows]
         notes: list[list[Any]] = [[] for _ in rows]
+        faults: dict[int, list[Refusal]] = {}
         for name, stage in self._noted_stages.items():
             values = [row[name] for row in rows]
             found = (
@@ -147,12 +148,14 @@ class HostStage:
                 else map(partial(refusal_of, stage), values)
             )
             for place, each in enumerate(found):
-                if isinstance(made[place], Refusal):
-                    continue
                 if isinstance(each, Refusal):
-                    made[place] = each.at(where_of(name, places[place], each.where))
-                else:
+                    faults.setdefault(place, []).append(
+                        each.at(where_of(name, places[place], each.where))
+                    )
+                elif place not in faults:
                     add_made(made[place], notes[place], each, noted=name in self._noting)
+        for place, found_here in faults.items():
+            made[place] = Refusal.of_all(found_here, len(found_here))
         if self._shared:
             for place, each in enumerate(made):
                 try:
@@ -239,6 +242,19 @@ def refusal_of(stage: Stage, value: Any) -> tuple[Any, ...] | Refusal:
         return stage(value)
     except Refusal as refusal:
         return refusal
+
+
+def with_others(
+    first: Refusal, name: str, stages: Mapping[str, Stage], row: Mapping[str, Any],
+    place: int | None,
+) -> Refusal:  # fmt: skip
+    """Why the stages refuse a row: `first`, of the input `name`, and what is wrong behind it."""
+    faults = [first.at(where_of(name, place, first.where))]
+    for other in [*stages][[*stages].index(name) + 1 :]:
+        made = refusal_of(stages[other], row[other])
+        if isinstance(made, Refusal):
+            faults.append(made.at(where_of(other, place, made.where)))
+    return Refusal.of_all(faults, len(faults))
 
 
 def group_places(keys: Iterable[Hashable]) -> dict[Any, list[int]]:

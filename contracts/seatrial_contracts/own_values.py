@@ -17,7 +17,8 @@ MOMENTS = frozenset({"Timestamp", "Timedelta"})
 def own_value(value: Any) -> Any:
     """A value as a raw row has it: None for NaN, `pandas.NA` and `NaT`.
 
-    numpy's scalars become Python's, pandas' moments text in ISO 8601. Arrays and lists stay.
+    numpy's scalars become Python's, pandas' moments text in ISO 8601, torch's tensors arrays.
+    Arrays and lists stay.
     """
     kind = type(value)
     if kind in PLAIN:
@@ -30,4 +31,6 @@ def own_value(value: Any) -> Any:
         return None
     if kind.__name__ in MOMENTS:
         return value.isoformat() if hasattr(value, "to_pydatetime") else value.to_pytimedelta()
+    if kind.__module__ == "torch" and kind.__name__ == "Tensor":
+        return value.detach().cpu().numpy()
     return value

@@ -5,7 +5,8 @@ Each value is validated against the contract.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import repeat
 from types import MappingProxyType
@@ -19,10 +20,10 @@ from pydantic import (
     WrapValidator,
     create_model,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.errors import Refusal
+from seatrial_contracts.errors import MOST_FAULTS, Refusal
 from seatrial_contracts.json_values import check_values
 from seatrial_contracts.kinds.output_kind import NO_OPTIONS
 from seatrial_contracts.records import Record
@@ -113,7 +114,7 @@ class RequestReader:
         try:
             request = (self._lenient if by_row else self._strict).validate_json(body)
         except ValidationError as error:
-            raise self._refusal(error) from None
+            raise self._refusal(error, body) from None
         if (request.instances is None) == (request.inputs is None):
             raise self._neither(request.inputs)
         if request.instances is None:
@@ -124,11 +125,12 @@ class RequestReader:
                 list(map(self._values_of, request.instances)),
                 options=request.parameters or NO_OPTIONS,
             )
-        refused = {
-            place: self._contract.refusal(row, place)
-            for place, row in enumerate(request.instances)
-            if isinstance(row, ValidationError)
-        }
+        refused: dict[int, Refusal] = {}
+        room = MOST_FAULTS
+        for place, row in enumerate(request.instances):
+            if isinstance(row, ValidationError):
+                refused[place] = self._contract.refusal(row, place, room)
+                room -= len(refused[place].faults)
         return PredictRequest(
             [self._values_of(row) for row in request.instances if isinstance(row, Row)],
             refused=refused,
@@ -171,7 +173,8 @@ class RequestReader:
         whole = [dict(zip(self._names, row, strict=True)) for row in zip(*values, strict=True)]
         if not by_row:
             return PredictRequest(self._values(whole), columnar=True)
-        refused = {}
+        refused: dict[int, Refusal] = {}
+        room = MOST_FAULTS
         for place, row in enumerate(whole):
             found = [
                 cast("ErrorDetails", {**finding, "loc": (name, *finding["loc"])})
@@ -180,7 +183,8 @@ class RequestReader:
                 for finding in value.errors(include_url=False)
             ]
             if found:
-                refused[place] = self._contract.refusal_of(found, place)
+                refused[place] = self._contract.refusal_of(found, place, room)
+                room -= len(refused[place].faults)
         return PredictRequest(
             self._values([row for place, row in enumerate(whole) if place not in refused]),
             True,
@@ -197,10 +201,37 @@ class RequestReader:
             return Refusal("E_MISSING", "request body", "nothing", want)
         return Refusal("E_SCHEMA", "request body", "'instances' and 'inputs' both", "one of them")
 
-    def _refusal(self, error: ValidationError) -> Refusal:
-        """The first finding: a value in a column is named as the same value in a row is."""
-        found = error.errors(include_url=False)
-        match found[0]["loc"]:
+    def _refusal(self, error: ValidationError, body: bytes) -> Refusal:
+        """What was found wrong with a request."""
+        # Pydantic would copy a row anew for each field that it lacks.
+        found = error.errors(include_url=False, include_input=False)
+        sent = None if found[0]["type"] == "json_invalid" else from_json(body)
+        told = [
+            cast("ErrorDetails", {**each, "input": value_at(sent, each["loc"])})
+            for each in found[:MOST_FAULTS]
+        ]
+        bare = self._bare(told)
+        return bare or Refusal.of_all([*map(self._fault, told)], len(found))
+
+    def _bare(self, found: Sequence[ErrorDetails]) -> Refusal | None:
+        """The refusal of rows without the object around them; None where that is not the fault."""
+        where, want = "request body", 'an object: {"instances": [{...}]}'
+        first = found[0]
+        if first["loc"] == () and isinstance(first["input"], list):
+            got = f"a list of {len(first['input'])} without 'instances'"
+            return Refusal("E_SCHEMA", where, got, want, 'send {"instances": ROWS}, ROWS this list')
+        if first["loc"] == ("instances",) and isinstance(first["input"], dict):
+            mend = 'send {"instances": [ROW]}, ROW this object'
+            return Refusal("E_SCHEMA", where, "an object in 'instances'", want, mend)
+        names = {str(each["loc"][0]) for each in found if len(each["loc"]) == 1}
+        if first["type"] == "extra_forbidden" and names & {*self._contract.record.names}:
+            mend = 'send {"instances": [ROW]}, ROW this object'
+            return Refusal("E_SCHEMA", where, "a row without 'instances'", want, mend)
+        return None
+
+    def _fault(self, finding: ErrorDetails) -> Refusal:
+        """One finding: a value in a column is named as the same value in a row is."""
+        match finding["loc"]:
             case ("signature_name", *_):
                 return Refusal(
                     "E_SCHEMA",
@@ -209,28 +240,27 @@ class RequestReader:
                     f"'{SIGNATURE}', the only one there is",
                 )
             case ("inputs", str(name), int(place), *inner) if name in self._names:
-                here = [cast("ErrorDetails", {**found[0], "loc": (name, *inner)}), *found[1:]]
-                return self._contract.refusal_of(here, place)
-            case ("inputs", str(name), *inner) if found[0]["type"] in (
+                here = cast("ErrorDetails", {**finding, "loc": (name, *inner)})
+                return self._contract.fault(here, place)
+            case ("inputs", str(name), *_) if finding["type"] in (
                 "missing",
                 "extra_forbidden",
                 "list_type",
             ):
-                return self._of_column(name, found[0], len(found) - 1)
-        return self._contract.refusal_of(found)
+                return self._of_column(name, finding)
+        return self._contract.fault(finding)
 
-    def _of_column(self, name: str, finding: ErrorDetails, more: int) -> Refusal:
-        mend = f"{more} more to mend" if more else None
+    def _of_column(self, name: str, finding: ErrorDetails) -> Refusal:
         if name not in self._names:
             known = ", ".join(self._contract.record.names)
             got, want = "a column that the contract does not have", known
-            return Refusal("E_UNKNOWN_FIELD", "inputs", got, want, mend)
+            return Refusal("E_UNKNOWN_FIELD", "inputs", got, want)
         part = self._contract.record.parts[name]
         wanted = part.want() if isinstance(part, Record) else part.kind.want()
         want = f"a list, for each row {wanted}"
         if finding["type"] == "missing":
-            return Refusal("E_MISSING", f"input '{name}'", "nothing", want, mend)
-        return Refusal("E_TYPE", f"input '{name}'", "no list", want, mend)
+            return Refusal("E_MISSING", f"input '{name}'", "nothing", want)
+        return Refusal("E_TYPE", f"input '{name}'", "no list", want)
 
 
 def kept(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -239,3 +269,12 @@ def kept(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         return validate(value)
     except ValidationError as error:
         return error
+
+
+def value_at(sent: Any, path: Sequence[int | str]) -> Any:
+    """What stands at a finding's place in a parsed body."""
+    for part in path:
+        # A part that is not there is a mark of Pydantic's own.
+        with suppress(LookupError, TypeError):
+            sent = sent[part]
+    return sent

@@ -97,8 +97,8 @@ class Record:
         made = {name: row[name] for name in self.parts if name in row and name not in self.packed}
         used = len(made)
         for name, kind in self.packed.items():
-            made[name] = kind.taken(row)
-            used += len(kind.columns)
+            made[name], count = kind.counted(row)
+            used += count
         if len(row) != used or self.packed.keys() & row.keys():
             for name in row.keys() - self._known:
                 if name in self.packed:

@@ -48,6 +48,20 @@ class Around(nn.Module):
         return self.given(name, value) if isinstance(value, Tensor) else value
 
 
+class ByName(nn.Module):
+    """A model that takes its tensors by name, `forward(self, **fields)`, as one of arguments."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.training = False
+        self._names = tuple(names)
+
+    def forward(self, *arguments: Tensor) -> Any:
+        """The model's answer to the arguments, in the order of their names."""
+        return self.model(**dict(zip(self._names, arguments, strict=True)))
+
+
 def naming(cls: type[T], arguments: Sequence[str]) -> type[T]:
     """A class whose `forward` shows its arguments by name.
 

@@ -5,11 +5,15 @@ The declaration holds rows and answers, golden rows, and the values that follow 
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import canonical_json
@@ -31,6 +35,11 @@ from seatrial_export.variants.recipe import Recipe
 
 OwnRows = Sequence[RawRow | Sample] | Any
 """Raw rows, or samples, or a data frame of pandas or polars with a column for each field."""
+NAME_WANT = (
+    "letters, digits, '.', '_' and '-', a letter or digit first, 128 of them at most, no '..'"
+)
+VERSION_WANT = "three numbers, as text"
+GOLDEN_WANT = "at least two raw rows, edge cases too"
 SHAPE_ROWS = 16
 """Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
 
@@ -49,6 +58,37 @@ def specs_seen(made: Sequence[Mapping[str, Array]]) -> tuple[TensorSpec, ...]:
         )
         specs.append(TensorSpec(name=name, dtype=first.dtype.name, dims=dims))
     return tuple(specs)
+
+
+def mended_name(value: Any) -> str:
+    """The nearest thing to a value that can be a model's name."""
+    words = re.sub(r"[^A-Za-z0-9._-]+|\.\.+", "-", str(value)).strip("._-")
+    return words[:128] or "my-model"
+
+
+def mended_version(value: Any) -> str:
+    """The nearest thing to a value that can be a version."""
+    numbers = [str(int(each)) for each in re.findall(r"[0-9]+", str(value))[:3]]
+    return ".".join([*numbers, "0", "0", "0"][:3])
+
+
+def check_golden(golden: Any, noun: str) -> None:
+    """Raise `DeclarationError` where golden rows are none, or too few."""
+    where = f"{noun} golden"
+    if isinstance(golden, Mapping | BaseModel):
+        raise DeclarationError(
+            where, "one row", GOLDEN_WANT, "put rows in a list: golden=[ROW, ROW]"
+        )
+    if isinstance(golden, str | Path):
+        mend = f'golden=pandas.read_csv("{golden}"), or read_json'
+        raise DeclarationError(where, f"'{golden}'"[:60], GOLDEN_WANT, mend)
+    if not hasattr(golden, "__len__"):
+        got = f"a {type(golden).__name__}"
+        raise DeclarationError(where, got, GOLDEN_WANT, "golden=list(ROWS)")
+    if len(golden) < 2:
+        got = f"{len(golden)} row{'' if len(golden) else 's'}"
+        mend = "golden=[ROW, ROW], each as a client sends it: a dict with a value for each field"
+        raise DeclarationError(where, got, GOLDEN_WANT, mend)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,7 +113,7 @@ class ModelDeclaration(ABC):
     inputs: type[Row]
     outputs: type[Answer]
     options: type[Options] | None = None
-    golden: OwnRows
+    golden: OwnRows = ()
     held_out: OwnRows = ()
     reference: OwnRows = ()
     refused: Sequence[Refused] = ()
@@ -86,22 +126,17 @@ class ModelDeclaration(ABC):
     waive: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what, value, check in (
-            ("name", self.name, check_name),
-            ("version", self.version, check_version),
+        for what, value, check, want, mended in (
+            ("name", self.name, check_name, NAME_WANT, mended_name),
+            ("version", self.version, check_version, VERSION_WANT, mended_version),
         ):
             try:
                 check(value)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError):
                 raise DeclarationError(
-                    f"{self.noun} {what}", repr(value)[:60], str(error)
+                    f"{self.noun} {what}", repr(value)[:60], want, f'{what}="{mended(value)}"'
                 ) from None
-        if len(self.golden) < 2:
-            raise DeclarationError(
-                f"{self.noun} golden",
-                f"{len(self.golden)} rows",
-                "at least two raw rows, edge cases too",
-            )
+        check_golden(self.golden, self.noun)
 
     @property
     def noun(self) -> str:
@@ -179,7 +214,7 @@ class ModelDeclaration(ABC):
         try:
             return own_rows(rows, self.contract)
         except Refusal as refusal:
-            raise refusal.at(f"{self.noun} {which}, {refusal.where}") from None
+            raise refusal.within(f"{self.noun} {which}") from None
 
     @property
     def whole_promise(self) -> Promise | None:
@@ -232,7 +267,7 @@ class ModelDeclaration(ABC):
                 self._check_body(row, place)
             return [self.front.encode_row(row, place) for place, row in enumerate(rows)]
         except Refusal as refusal:
-            raise refusal.at(f"{self.noun} {which}, {refusal.where}") from None
+            raise refusal.within(f"{self.noun} {which}") from None
         except DeclarationError as error:
             raise DeclarationError(f"{self.noun} {which}, {error}") from None
 

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.element_types import DECLARED_DATATYPES, DTYPES, FLOATS
-from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.errors import DeclarationError, shortened
 from seatrial_contracts.host_stage import EncodedRow, collate
+from seatrial_contracts.kinds.flag import Flag
 from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.manifest import Origin
 from seatrial_contracts.own_rows import own_rows
 from seatrial_contracts.sample import RawRow
+from seatrial_export.around import ByName, naming
 from seatrial_export.bfloat16_edges import edged
 from seatrial_export.declaration import SHAPE_ROWS, ModelDeclaration, specs_seen
 from seatrial_export.judge import Judge
@@ -50,9 +53,10 @@ class Pipeline(ModelDeclaration):
     `model.forward` takes the contract's tensors by name (a single one by any name), batched:
     numbers float32 or intN `(batch,)` with NaN for missing, flags bool `(batch,)`, categories int64
     codes `(batch,)`, texts `<field>_ids` and `<field>_mask` int64 `(batch, tokens)`, tensors
-    `(batch, *shape)`, images uint8 `(batch, height, width, 3)`. It returns one tensor, or a tuple
-    in the order of the answer's fields, or a dict by their names. Fields of bfloat16 are bfloat16
-    for the model, and float32 in the graph and for `prepare`.
+    `(batch, *shape)`, images uint8 `(batch, height, width, 3)`. `forward(self, **fields)` takes
+    whatever there is. It returns one tensor, or a tuple in the order of the answer's fields, or a
+    dict by their names. Fields of bfloat16 are bfloat16 for the model, and float32 in the graph and
+    for `prepare`.
 
     `prepare.forward`, where there is one, takes the tensors that its signature names, of one row,
     without the batch. It returns one tensor, which takes the place of its only input, or a dict of
@@ -78,7 +82,10 @@ class Pipeline(ModelDeclaration):
         for role, module in (("model", self.model), ("prepare", self.prepare)):
             if not isinstance(module, nn.Module) and (role == "model" or module is not None):
                 raise DeclarationError(
-                    f"pipeline {role}", f"a {type(module).__name__}", "a torch.nn.Module"
+                    f"pipeline {role}",
+                    f"a {type(module).__name__}",
+                    "a torch.nn.Module",
+                    mend_of_no_module(module, role),
                 )
             if module is not None:
                 object.__setattr__(self, role, unwrapped(module, f"pipeline {role}"))
@@ -127,6 +134,7 @@ class Pipeline(ModelDeclaration):
         self, model: nn.Module, precision: torch.dtype | None,
         instead: Sequence[torch.dtype] = NARROW,
     ) -> nn.Module:  # fmt: skip
+        model = self._by_position(model)
         outputs = [tensor.name for tensor in self.contract.answer_tensors]
         if precision is not None:
             model = cast(model, self.arguments, outputs, precision, self._answer_types, instead)
@@ -148,7 +156,7 @@ class Pipeline(ModelDeclaration):
             return name_of(weights[0].dtype)
         feeds = self.batch(self.encoded_golden[:1])
         return computes_in(
-            self.model,
+            self._by_position(self.model),
             [
                 feeds[name].to(torch.bfloat16) if name in self.bfloat16_arguments else feeds[name]
                 for name in self.arguments
@@ -312,6 +320,8 @@ class Pipeline(ModelDeclaration):
         ]
         required = [parameter.name for parameter in places if parameter.default is parameter.empty]
         taken = [parameter.name for parameter in places if parameter.name in names]
+        if self._takes_by_name:
+            return tuple(names)
         if len(names) == 1 and len(required) == 1:
             return tuple(names)
         if (
@@ -322,11 +332,36 @@ class Pipeline(ModelDeclaration):
             raise DeclarationError(
                 "model.forward",
                 f"parameters {', '.join(p.name for p in parameters)}",
-                f"forward(self, {', '.join(names)})",
-                "name the fields as the parameters are named, or write an nn.Module whose forward "
-                "calls it",
+                shortened(f"forward(self, {', '.join(names)})"),
+                self._mend_of_arguments(required),
             )
         return tuple(taken)
+
+    @cached_property
+    def _takes_by_name(self) -> bool:
+        """Does `forward` take tensors by name alone: `forward(self, **fields)`?"""
+        parameters = inspect.signature(self.model.forward).parameters.values()
+        return [parameter.kind for parameter in parameters] == [inspect.Parameter.VAR_KEYWORD]
+
+    def _by_position(self, model: nn.Module) -> nn.Module:
+        """The model, of which the tensors are arguments in their order."""
+        if not self._takes_by_name:
+            return model
+        return naming(ByName, self.arguments)(model, self.arguments)
+
+    def _mend_of_arguments(self, required: Sequence[str]) -> str:
+        """What makes `forward` take the row."""
+        plain = all(isinstance(field.kind, Number | Flag) for field in self.contract.inputs)
+        if len(required) == 1 and plain and self.prepare is None:
+            cls = self.inputs.__name__
+            return (
+                f'class {cls}(st.Row, packed="{required[0]}") gives all numbers as one tensor, '
+                "(rows, fields)"
+            )
+        return (
+            "name the fields as the parameters are named, or take them by name: "
+            'forward(self, **fields), with fields["NAME"]'
+        )
 
     def call(
         self, feeds: Mapping[str, Tensor], model: nn.Module | None = None
@@ -358,7 +393,7 @@ class Pipeline(ModelDeclaration):
                     f"{spec.datatype} of shape {shape}",
                     f"return {spec.name}.{CASTS[spec.datatype]}()"
                     if fits and spec.datatype in CASTS
-                    else mend_of_shape(spec.name, tuple(value.shape), want),
+                    else mend_of_shape(spec.name, value, want),
                 )
         return outputs
 
@@ -375,18 +410,62 @@ class Pipeline(ModelDeclaration):
         ):
             return dict(zip(names, values, strict=True))
         want = f"tensors for {', '.join(names)}: one, a tuple in this order, or a dict"
-        raise DeclarationError("model.forward", f"it returned a {type(answer).__name__}", want)
+        got, mend = mend_of_answer(answer, names, self.outputs.__name__)
+        raise DeclarationError("model.forward", f"it returned {got}", want, mend)
 
     def _coded(self, name: str, array: Array) -> Array:
         kind = self.categories.get(name)
         return array if kind is None else kind.codes(array)
 
 
-def mend_of_shape(name: str, got: Sequence[int], want: Sequence[int | None]) -> str:
-    """What makes an answer of the shape `got` one of the shape `want`, where that is known."""
-    if tuple(got) == (*want, 1):
+def mend_of_answer(answer: Any, names: Sequence[str], cls: str) -> tuple[str, str]:
+    """What an answer is that is not as its class declares it, and what makes it so."""
+    kind = f"a {type(answer).__name__}"
+    if isinstance(answer, Mapping):
+        keys = [*map(str, answer)]
+        pairs = zip(names, [*keys, *["KEY"] * len(names)], strict=False)
+        named = ", ".join(f'"{name}": answer["{key}"]' for name, key in pairs)
+        return f"{kind} of {', '.join(map(repr, keys[:8]))}", f"return {{{named}}} in forward"
+    if isinstance(answer, np.ndarray):
+        return kind, "return the tensor itself, without .numpy() and numpy's functions"
+    if isinstance(answer, (tuple, list)):
+        few = len(answer) < len(names)
+        cut = "answer[0]" if len(names) == 1 else f"answer[:{len(names)}]"
+        mend = f"declare a field of {cls} for each"
+        return f"{kind} of {len(answer)}", mend if few else f"return {cut} in forward, or {mend}"
+    return kind, "return tensors"
+
+
+def mend_of_no_module(value: Any, role: str) -> str:
+    """What makes a module of a value that is none."""
+    if isinstance(value, type) and issubclass(value, nn.Module):
+        return f"make one: {role}={value.__name__}(...).eval()"
+    if isinstance(value, Mapping):
+        return f"weights alone are no model: {role}=MODEL, after MODEL.load_state_dict(WEIGHTS)"
+    if callable(value):
+        return "class Model(nn.Module) with a forward(self, ...) that calls it"
+    return "an object of a class derived from nn.Module"
+
+
+def mend_of_shape(name: str, answer: Tensor, want: Sequence[int | None]) -> str:
+    """What makes an answer one of the shape `want`, where that is known."""
+    got = tuple(answer.shape)
+    if got == (*want, 1):
         whole = ", or model=nn.Sequential(model, nn.Flatten(0))" if len(want) == 1 else ""
         return f"return {name}[..., 0] in forward{whole}"
+    rows, *rest = want
+    if len(rest) == 1 and not answer.is_floating_point() and got == (rows,):
+        return "return the scores of all classes, without argmax"
+    if rest == [2] and got in ((rows,), (rows, 1)):
+        scores = name if len(got) == 2 else f"{name}[:, None]"
+        return (
+            f"if it is the score of the second class, from 0 to 1: return torch.cat([1 - {scores}, "
+            f"{scores}], -1) in forward"
+        )
+    if len(rest) == 1 and rest[0] is not None and len(got) == 2:
+        return (
+            f"name {got[1]} classes in the answer class, or let the model answer {rest[0]} numbers"
+        )
     return "one answer for each row, of the type and shape that the answer class declares"
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +15,10 @@ from typing import Any
 from pydantic.errors import PydanticUserError
 
 from seatrial_contracts.errors import DeclarationError, SeatrialError
+from seatrial_export.declaration import ModelDeclaration
+
+UNEXPECTED = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+LACKING = re.compile(r"__init__\(\) missing .* keyword-only argument[^:]*: '(\w+)'")
 
 
 class UserFiles:
@@ -30,13 +37,23 @@ class UserFiles:
         """
         file, _, name = target.rpartition(":")
         path = Path(file)
+        where = f"{noun} '{target}'"
         if not file or not name or path.suffix != ".py":
-            raise DeclarationError(f"{noun} '{target}'", "no file and name", "path/to/file.py:name")
+            mend = f"{target}:{noun}" if Path(target).is_file() else None
+            raise DeclarationError(where, "no file and name", "path/to/file.py:name", mend)
         if not path.is_file():
-            raise DeclarationError(f"{noun} '{target}'", f"no file '{file}'", "an existing file")
-        value = getattr(self.module(path, noun), name, None)
+            names = [each.name for each in path.parent.glob("*.py")]
+            near = get_close_matches(path.name, names, n=1)
+            mend = f"did you mean {path.with_name(near[0])}:{name}?" if near else None
+            raise DeclarationError(where, f"no file '{file}'", "an existing file", mend)
+        module = self.module(path, noun)
+        value = getattr(module, name, None)
         if value is None:
-            raise DeclarationError(f"{noun} '{target}'", f"no '{name}' in the file", want)
+            found = [
+                key for key, each in vars(module).items() if type(each).__name__.lower() == noun
+            ]
+            mend = f"{file}:{found[0]}" if found else None
+            raise DeclarationError(where, f"no '{name}' in the file", want, mend)
         return value
 
     def module(self, path: Path, noun: str) -> ModuleType:
@@ -95,6 +112,25 @@ def _raised(error: Exception, path: Path, noun: str) -> DeclarationError:
     # A row class that is none: without the address of Pydantic's page.
     if isinstance(error, PydanticUserError):
         return DeclarationError(where, error.message, "fields as they stand in a class: x: float")
-    return DeclarationError(
-        where, f"{type(error).__name__}: {error}", "a file that runs", "--debug shows the traceback"
-    )
+    mend = mend_of_call(error) or "--debug shows the traceback"
+    return DeclarationError(where, f"{type(error).__name__}: {error}", "a file that runs", mend)
+
+
+def mend_of_call(error: Exception) -> str:
+    """What mends a declaration that misspells an argument, or lacks one; empty for other errors."""
+    odd = UNEXPECTED.search(str(error))
+    if odd is not None:
+        classes = {each.__name__: each for each in derived(ModelDeclaration)}
+        known = inspect.signature(classes.get(odd[1], ModelDeclaration)).parameters
+        near = get_close_matches(odd[2], known, n=1)
+        return f"did you mean {near[0]}=?" if near else f"one of {', '.join(known)}"
+    lacking = LACKING.search(str(error))
+    return f"give it {lacking[1]}=..." if lacking is not None else ""
+
+
+def derived(cls: type[Any]) -> Iterator[type[Any]]:
+    """The classes that are derived from this one, at any remove."""
+    below: list[type[Any]] = cls.__subclasses__()
+    for each in below:
+        yield each
+        yield from derived(each)

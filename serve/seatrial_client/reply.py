@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from seatrial_client.plan import Reply, retry_after_s
-from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable, printable
+from seatrial_contracts.errors import (
+    MOST_FAULTS,
+    ModelError,
+    Refusal,
+    SeatrialError,
+    Unavailable,
+    printable,
+)
 
 LATER = frozenset({429, 503, 504})
 SHOWN_CHARS = 500
@@ -24,6 +32,21 @@ class ToldRefusal(Refusal):
     def at(self, where: str) -> Refusal:
         """See `Refusal`."""
         return ToldRefusal(self.code, f"{where}: {self._rest}")
+
+
+def told_refusal(code: str, text: str, said: Mapping[str, Any]) -> ToldRefusal:
+    """The refusal of a reply, with each fault that it lists."""
+    refusal = ToldRefusal(code, text)
+    errors = said.get("errors")
+    faults = [
+        ToldRefusal(str(each["code"]), str(each["error"])[:SHOWN_CHARS])
+        for each in (errors if isinstance(errors, list) else ())[:MOST_FAULTS]
+        if isinstance(each, dict) and {"code", "error"} <= each.keys()
+    ]
+    if len(faults) < 2:
+        return refusal
+    more = said.get("more_errors")
+    return refusal.listing(faults, len(faults) + (more if isinstance(more, int) else 0))
 
 
 def object_in(reply: Reply) -> dict[str, Any]:
@@ -57,7 +80,9 @@ def error_of(reply: Reply, said: dict[str, Any] | None) -> SeatrialError:
     told += f" (request {request})" if isinstance(request, str) and request else ""
     if reply.status in LATER:
         return Unavailable(code, told, retry_after_s(reply) or 1.0)
-    return ToldRefusal(code, told) if reply.status < 500 else ModelError(code, told)
+    if reply.status < 500:
+        return told_refusal(code, told, said or {})
+    return ModelError(code, told)
 
 
 def odd_answer(got: str, want: str) -> Unavailable:

@@ -25,7 +25,7 @@ MOST_TRIES = 4
 MOST_WAIT_S = 10.0
 FIRST_WAIT_S = 0.1
 LATER = (429, 503)
-ROW = re.compile(r"^((?:input '[^']+', )?row )(\d+):")
+ROW = re.compile(r"^((?:input '[^']+', (?:[^:]*, )?)?row )(\d+):")
 """How the server's text names the row of a request."""
 NEVER_SEEN = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 HUNG_UP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
@@ -40,7 +40,14 @@ class ServerError(Exception):
 
 
 class Refused(ServerError):
-    """The request cannot be answered as it is."""
+    """The request cannot be answered as it is.
+
+    `errors` are all that is wrong with the rows, each with `input`, `row`, `code` and `error`;
+    `more_errors` says how many are not listed. Rows count from 0 over all rows of the call.
+    """
+
+    errors: Sequence[Mapping[str, Any]] = ()
+    more_errors: int = 0
 
 
 class Unavailable(ServerError):
@@ -213,6 +220,17 @@ def _wire(value: Any) -> Any:
     raise TypeError(f"no JSON for a value of type {type(value).__name__}")
 
 
+def _counted(text: str, first: int) -> str:
+    """A text of the server with its row counted from the first row of the call."""
+    return ROW.sub(lambda found: f"{found[1]}{int(found[2]) + first}:", text)
+
+
+def _counted_error(error: Mapping[str, Any], first: int) -> Mapping[str, Any]:
+    row = error["row"]
+    moved = row if row is None else row + first
+    return {**error, "row": moved, "error": _counted(error["error"], first)}
+
+
 def _answers(reply: httpx.Response, first: int, rows: int) -> list[Any]:
     """The answers of a reply, whose first row is `first` of all. Raises `ServerError`."""
     try:
@@ -224,12 +242,15 @@ def _answers(reply: httpx.Response, first: int, rows: int) -> list[Any]:
         raise ServerError("E_ODD_ANSWER", f"status {status} and no JSON object", status)
     if status != 200:
         code, text = str(said.get("code", "E_OTHER")), str(said.get("error", ""))
-        text = ROW.sub(lambda found: f"{found[1]}{int(found[2]) + first}:", text)
+        text = _counted(text, first)
         kind = Unavailable if status in (*LATER, 504) else Refused if status < 500 else ServerError
         error = kind(code, text, status, str(said.get("request_id", "")))
         asked = reply.headers.get("retry-after", "")
         if isinstance(error, Unavailable) and asked.isdecimal():
             error.retry_after_s = float(asked)
+        if isinstance(error, Refused):
+            error.errors = [_counted_error(each, first) for each in said.get("errors", ())]
+            error.more_errors = int(said.get("more_errors", 0))
         raise error
     predictions = said.get("predictions")
     if not isinstance(predictions, list) or len(predictions) != rows:

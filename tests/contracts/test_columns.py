@@ -169,11 +169,11 @@ def test_a_bad_row_fails_alone_where_the_client_asks() -> None:
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
-        (0, 100, "E_RANGE row 1, column 'load': got 100, want a number at least 0 and below 100"),
-        (0, np.nan, "E_NONFINITE row 1, column 'load': got NaN"),
-        (2, np.inf, "E_NONFINITE row 1, column 'heat': got an infinity"),
-        (1, 2.5, "E_TYPE row 1, column 'count': got a number with a fraction"),
-        (3, 2, "E_RANGE row 1, column 'on': got 2, want true or false"),
+        (0, 100, "E_RANGE column 'load', row 1: got 100, want a number at least 0 and below 100"),
+        (0, np.nan, "E_NONFINITE column 'load', row 1: got NaN"),
+        (2, np.inf, "E_NONFINITE column 'heat', row 1: got an infinity"),
+        (1, 2.5, "E_TYPE column 'count', row 1: got a number with a fraction"),
+        (3, 2, "E_RANGE column 'on', row 1: got 2, want true or false"),
     ],
 )
 def test_a_tensor_is_refused_by_row_and_column(place: int, value: float, said: str) -> None:
@@ -304,3 +304,8 @@ def test_drift_watches_each_of_few_columns_and_the_rows_of_many() -> None:
     np.testing.assert_allclose(seen["x.(mean)"], np.nanmean(wide, axis=1))
     np.testing.assert_allclose(seen["x.(spread)"], np.nanstd(wide, axis=1))
     np.testing.assert_array_equal(seen["x.(missing)"], np.isnan(wide).mean(axis=1))
+
+
+def test_a_misspelt_column_is_refused_though_the_right_one_may_be_missing() -> None:
+    row = {name: value for name, value in ROW.items() if name != "heat"}
+    assert refusal(row | {"haet": 1.0}).startswith("E_UNKNOWN_FIELD row 0: ")

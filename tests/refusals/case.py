@@ -33,8 +33,18 @@ def of_openai(said: Any) -> Told:
     return set(told), told["message"], told["code"]
 
 
+def of_ours(said: Any) -> Told:
+    """What is wrong with rows is listed too: the first of it is the error itself."""
+    if "errors" in said:
+        first, more = said["errors"][0], len(said["errors"]) + said.get("more_errors", 0)
+        assert first["code"] == said["code"]
+        assert said["error"].startswith(first["error"])
+        assert (f"{more - 1} more to mend" in said["error"]) == (more > 1)
+    return set(said) - {"errors", "more_errors"}, said["error"], said["code"]
+
+
 SHAPES: Mapping[str, tuple[set[str], Callable[[Any], Told]]] = {
-    "": ({"error", "code", "request_id"}, lambda said: (set(said), said["error"], said["code"])),
+    "": ({"error", "code", "request_id"}, of_ours),
     "openai": ({"message", "type", "param", "code"}, of_openai),
     "cohere": ({"message", "id", "code"}, lambda said: (set(said), said["message"], said["code"])),
     "jina": ({"detail", "id", "code"}, lambda said: (set(said), said["detail"], said["code"])),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,13 @@ def words_in(path: str, where: str, noun: str) -> tuple[str, ...]:
             raise DeclarationError(f"{where}, line {line}", got, f"each {noun} once")
         seen[name] = line
     return names
+
+
+def check_spread(classes: Sequence[Any], where: str) -> None:
+    """Raise `DeclarationError` for a list in the place of class names."""
+    if any(isinstance(each, (list, tuple, set)) for each in classes):
+        mend = f'{where}("a", "b"), or {where}(*NAMES) for a list NAMES'
+        raise DeclarationError(where, "a list of classes", "each class by itself", mend)
 
 
 def declared_classes(classes: tuple[str, ...], file: str | None, where: str) -> tuple[str, ...]:

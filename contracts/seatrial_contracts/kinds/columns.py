@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from math import isnan
-from operator import is_, itemgetter
+from math import isfinite, isnan
+from operator import contains, is_, itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn, Self, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic_core import PydanticCustomError
 
 from seatrial_contracts.bins import Bins, split_numbers
 from seatrial_contracts.declared import is_none
@@ -30,7 +30,9 @@ from seatrial_contracts.kinds.kind import (
     TensorSpec,
     closed_object,
     described,
+    finding_of,
     refuse,
+    refuse_all,
 )
 from seatrial_contracts.kinds.number import EXACT_IN_FLOAT32, Number
 
@@ -209,12 +211,17 @@ class Columns(Kind):
 
     def taken(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of a row in JSON, in order. What is not there is missing, or `ABSENT`."""
+        return self.counted(row)[0]
+
+    def counted(self, row: Mapping[str, Any]) -> tuple[tuple[Any, ...], int]:
+        """The same, and how many of the columns the row has."""
         try:
-            return self._read(row)
+            return self._read(row), len(self.columns)
         except KeyError:
-            return tuple(
+            values = tuple(
                 row.get(column.name, None if column.nullable else ABSENT) for column in self.columns
             )
+            return values, sum(map(row.__contains__, self.column_names))
 
     def annotation(self) -> Any:
         return Annotated[Any, PlainValidator(self._validated)]
@@ -228,49 +235,51 @@ class Columns(Kind):
         if not isinstance(value, (tuple, list)) or len(value) != len(self.columns):
             refuse("E_TYPE", "no object", self.want())
         types = set(map(type, value))
-        if not types <= self._allowed_everywhere:
-            self._check_types(value)
+        if not types <= self._allowed_everywhere and not all(
+            map(contains, self._allowed, map(type, value))
+        ):
+            self._refuse_columns(value)
         missing = 0
         if type(None) in types:
             missing = sum(each is None for each in value)
-            value = [MISSING if each is None else each for each in value]
         try:
-            array = np.array(value, self._json_dtype)
+            array = np.array(
+                [MISSING if each is None else each for each in value] if missing else value,
+                self._json_dtype,
+            )
         except OverflowError:
-            self._refuse_large(value)
+            self._refuse_columns(value)
         low, high = self._json_ranges
-        if (array < low).any() or (array > high).any():
-            self._refuse_range(array, (array < low) | (array > high), value)
-        if array.dtype.kind == "f" and np.count_nonzero(np.isnan(array)) > missing:
-            sent = [isnan(each) and each is not MISSING for each in value]
-            place = sent.index(True)
-            self._refuse(place, "E_NONFINITE", "NaN")
+        if (
+            (array < low).any()
+            or (array > high).any()
+            or (array.dtype.kind == "f" and np.count_nonzero(np.isnan(array)) > missing)
+        ):
+            self._refuse_columns(value)
         return array.astype(self.dtype)
 
-    def _check_types(self, values: Sequence[Any]) -> None:
-        for place, (value, allowed) in enumerate(zip(values, self._allowed, strict=True)):
-            if type(value) in allowed:
-                continue
+    def _refuse_columns(self, values: Sequence[Any]) -> NoReturn:
+        """Refuse every column whose value is none that it takes."""
+        ends = (end.tolist() for end in self._json_ranges)
+        found = map(self._finding, self.columns, self._allowed, values, *ends)
+        refuse_all([each for each in found if each is not None])
+
+    def _finding(
+        self, column: PackedColumn, allowed: frozenset[type], value: Any, low: Any, high: Any
+    ) -> PydanticCustomError | None:
+        """What is wrong with the value of a column."""
+        code, got = "", described(value)
+        if type(value) not in allowed:
+            code = "E_TYPE"
             if value is ABSENT or value is None:
-                self._refuse(place, "E_MISSING", "nothing" if value is ABSENT else "null")
-            self._refuse(place, "E_TYPE", described(value))
-
-    def _refuse_large(self, values: Sequence[Any]) -> NoReturn:
-        """Refuse the whole number that is too large for any array."""
-        most = sys.float_info.max if self._json_dtype == "float64" else 2**63 - 1
-        large = [isinstance(value, int) and abs(value) > most for value in values]
-        place = large.index(True)
-        self._refuse(place, "E_RANGE", str(values[place])[:24])
-
-    def _refuse_range(self, array: Array, bad: Array, values: Sequence[Any]) -> NoReturn:
-        place = int(bad.argmax())
-        if np.isinf(array[place]):
-            self._refuse(place, "E_NONFINITE", "an infinity")
-        self._refuse(place, "E_RANGE", described(values[place]))
-
-    def _refuse(self, place: int, code: str, got: str) -> NoReturn:
-        column = self.columns[place]
-        refuse(code, got, column.want(self.dtype), field=column.name)
+                code, got = "E_MISSING", "nothing" if value is ABSENT else "null"
+        elif value is None:
+            return None
+        elif isinstance(value, float) and not isfinite(value):
+            code, got = "E_NONFINITE", "NaN" if isnan(value) else "an infinity"
+        elif not low <= value <= high:
+            code = "E_RANGE"
+        return finding_of(code, got, column.want(self.dtype), column.name) if code else None
 
     def _checked(self, array: Array) -> Array:
         if array.shape != (len(self.columns),) or array.dtype != np.dtype(self.dtype):
@@ -287,7 +296,7 @@ class Columns(Kind):
             block = array[start : start + ROWS_AT_ONCE]
             fault = self._fault(block)
             if fault is not None:
-                where = f"row {start + fault.row}, column '{self.column_names[fault.place]}'"
+                where = f"column '{self.column_names[fault.place]}', row {start + fault.row}"
                 raise Refusal(fault.code, where, fault.got, fault.want)
         return array
 

@@ -19,8 +19,15 @@ from typing import (
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_validator
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from seatrial_contracts.bins import Bins, split_numbers
 from seatrial_contracts.declared import Declared
@@ -471,8 +478,19 @@ def refuse(code: str, got: str, want: str, field: str | None = None) -> NoReturn
 
     `field` is the field of the row that is wrong, where an input has several.
     """
+    raise finding_of(code, got, want, field)
+
+
+def refuse_all(findings: Sequence[PydanticCustomError]) -> NoReturn:
+    """Refuse a value of which several things are wrong: see `finding_of`."""
+    details = [InitErrorDetails(type=each, input=None) for each in findings]
+    raise ValidationError.from_exception_data("value", details)
+
+
+def finding_of(code: str, got: str, want: str, field: str | None = None) -> PydanticCustomError:
+    """One thing that is wrong with a value: what `refuse` raises."""
     told = {"code": code, "got": got, "want": want, "field": field}
-    raise PydanticCustomError("seatrial", "refused", told)
+    return PydanticCustomError("seatrial", "refused", told)
 
 
 def described(value: Any) -> str:

@@ -14,6 +14,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.classes import (
     are_probabilities,
     best_of,
+    check_spread,
     class_schema,
     declared_classes,
 )
@@ -62,6 +63,7 @@ class Label(OutputKind):
     file: str | None = Field(default=None, exclude=True)
 
     def __init__(self, *classes: str, **options: Any) -> None:
+        check_spread(classes, "st.Label")
         super().__init__(**({"classes": classes} | options if classes else options))
 
     def declared(self, annotation: Any, nullable: bool) -> Self:

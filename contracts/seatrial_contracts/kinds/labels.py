@@ -12,7 +12,7 @@ from pydantic import Field
 from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.compare import Comparison, Tolerance
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.classes import best_of, class_schema, declared_classes
+from seatrial_contracts.kinds.classes import best_of, check_spread, class_schema, declared_classes
 from seatrial_contracts.kinds.kind import (
     MAX_WORDS,
     Array,
@@ -56,6 +56,7 @@ class Labels(MappedKind):
     file: str | None = Field(default=None, exclude=True)
 
     def __init__(self, *classes: str, **options: Any) -> None:
+        check_spread(classes, "st.Labels")
         super().__init__(**({"classes": classes} | options if classes else options))
 
     def declared(self, annotation: Any, nullable: bool) -> Self:

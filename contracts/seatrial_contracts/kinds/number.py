@@ -145,8 +145,14 @@ class Number(OutputKind):
             )
         low, high = self.range
         if not low <= high:
+            swapped = self.ge is not None and self.le is not None and self.le < self.ge
             raise DeclarationError(
-                "st.Number", self.want(), f"bounds that leave a number of type {self.dtype}"
+                "st.Number",
+                self.want(),
+                f"bounds that leave a number of type {self.dtype}",
+                f"ge is the least and le the most: ge={self.le:g}, le={self.ge:g}"
+                if swapped
+                else None,
             )
 
     @property

@@ -29,14 +29,20 @@ def mend_of(candidate: Candidate, error: Exception) -> str:
     """The mend that fits the exception."""
     said, modules = str(error), modules_of(candidate)
     if OTHER_DTYPE.search(said):
+        wide = [each.name for each in candidate.declared.prepared_specs if each.dtype == "float64"]
+        if wide:
+            return (
+                f"prepare makes '{wide[0]}' of float64, and the model has float32: return "
+                f"{wide[0]}.float() in prepare"
+            )
         odd = named_unlike(
             modules,
             lambda tensor: tensor.is_floating_point() and tensor.dtype.itemsize != 4,
             lambda tensor: str(tensor.dtype).removeprefix("torch."),
         )
         if odd:
-            wide = ", or cast the inputs in forward" if "float64" in odd else ""
-            return f"{odd}; the contract gives float32: call model.float() before the export{wide}"
+            cast = ", or cast the inputs in forward" if "float64" in odd else ""
+            return f"{odd}; the contract gives float32: call model.float() before the export{cast}"
     if OTHER_DEVICE.search(said):
         odd = named_unlike(
             modules, lambda tensor: tensor.device.type != "cpu", lambda tensor: str(tensor.device)

@@ -23,7 +23,7 @@ from seatrial_export.gate.recurrent import check_recurrent, open_time
 from seatrial_export.gate.replaced import Replaced
 from seatrial_export.gate.scalar_first import cast_scalar_first
 from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
-from seatrial_export.graphs.exporter_messages import first_lines, quiet, user_line
+from seatrial_export.graphs.exporter_messages import first_lines, quiet, user_line, user_source
 from seatrial_export.programs.modules import fixed_sizes
 
 Sizes = tuple[dict[int, Any], ...]
@@ -53,6 +53,7 @@ BY_CAUSE: tuple[tuple[re.Pattern[str], str, str], ...] = (
     ),
 )
 """What torch says -> the cause in our words, and its mend."""
+NUMPY = re.compile(r"\b(?:np|numpy)\.(\w+)\(")
 PACKING = frozenset({"pack_padded_sequence", "pack_sequence"})
 MEND_PACKING = (
     "give the layer the rows as they are, filled up behind, and take each row's last step: "
@@ -107,8 +108,16 @@ def untraceable(error: Exception) -> GateError:
     for words, cause, mend in BY_CAUSE:
         if words.search(str(error)):
             place = user_line(error)
-            return GateError("torch.export", cause + (f" (at {place})" if place else ""), mend)
+            told = cause + (f" (at {place})" if place else "")
+            return GateError("torch.export", told, torch_of_numpy(error) or mend)
     return GateError("torch.export", first_lines(error), MEND_BRANCH)
+
+
+def torch_of_numpy(error: Exception) -> str:
+    """The mend of a line that calls numpy: torch's functions of the same names."""
+    names = dict.fromkeys(NUMPY.findall(user_source(error)))
+    pairs = [f"torch.{name}(x) for np.{name}(x.numpy())" for name in names if hasattr(torch, name)]
+    return f"use torch's own operation there: {', '.join(pairs)}" if pairs else ""
 
 
 def packs(error: Exception) -> bool:

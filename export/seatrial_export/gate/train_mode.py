@@ -75,7 +75,8 @@ def check_row_in_batch(candidate: TorchCandidate) -> None:
             "row in batch",
             f"a row's answer depends on the other rows of its batch: {found}",
             f"look for {filled_up(pipeline)}F.batch_norm(..., training=True), a mean or softmax "
-            "over dim 0; if the model must see all rows at once, " + ROWS_ALONE,
+            "over dim 0, an `if` over values (torch.where(x > 1, a, b) chooses row by row); "
+            "if the model must see all rows at once, " + ROWS_ALONE,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import linecache
 import logging
 import re
 import sysconfig
@@ -99,11 +100,22 @@ def is_users(file: str) -> bool:
 
 def user_line(error: BaseException) -> str | None:
     """File and line of the user's code, the innermost frame outside torch, without its folder."""
+    found = _user_place(error)
+    return f"{Path(found[0]).name}:{found[1]}" if found else None
+
+
+def user_source(error: BaseException) -> str:
+    """The text of that line; empty where it is not known."""
+    found = _user_place(error)
+    return linecache.getline(*found) if found else ""
+
+
+def _user_place(error: BaseException) -> tuple[str, int] | None:
     found = None
     trace = error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
         if is_users(name):
-            found = f"{Path(name).name}:{trace.tb_lineno}"
+            found = name, trace.tb_lineno
         trace = trace.tb_next
     return found

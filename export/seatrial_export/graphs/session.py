@@ -150,7 +150,12 @@ class PrepareStage:
             spec.name: value for spec, value in zip(self._tensors, row, strict=True)
         }
         if self._session is not None:
-            made = self._session.run({name: np.asarray(values[name]) for name in self._inputs})
+            taken = {
+                spec.name: np.asarray(values[spec.name], spec.array_dtype)
+                for spec in self._tensors
+                if spec.name in self._inputs
+            }
+            made = self._session.run(taken)
             values |= {
                 spec.name: array for spec, array in zip(self._outputs, made.values(), strict=True)
             }

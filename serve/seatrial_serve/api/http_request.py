@@ -177,5 +177,6 @@ def ready_model(method: str, entry: Entry | None) -> ServedModel:
             "E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models"
         )
     if method != "POST":
-        raise Refusal("E_METHOD", "method", "another", "POST")
+        mend = """send the body by POST, as curl's --json '{"instances": [ROW]}' does"""
+        raise Refusal("E_METHOD", "method", "another", "POST", mend)
     return entry.ready_model()

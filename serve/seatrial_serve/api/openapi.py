@@ -16,7 +16,7 @@ import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
-from seatrial_contracts.errors import BundleError, Unavailable
+from seatrial_contracts.errors import MOST_FAULTS, BundleError, Unavailable
 from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.feedback import Told
@@ -27,19 +27,49 @@ from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.observers.feedback import Tellable
 
+FAULT = {
+    "type": "object",
+    "properties": {
+        "input": {"type": ["string", "null"], "description": "null: it is about no single input."},
+        "row": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "description": "null: it is about no single row.",
+        },
+        "code": {"type": "string"},
+        "error": {"type": "string"},
+    },
+    "required": ["input", "row", "code", "error"],
+    "additionalProperties": False,
+}
+FAULTS: dict[str, Any] = {
+    "errors": {
+        "type": "array",
+        "items": {"$ref": "#/components/schemas/Fault"},
+        "minItems": 1,
+        "maxItems": MOST_FAULTS,
+        "description": "All that is wrong with the rows; the first is `error` and `code`.",
+    },
+    "more_errors": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "How many are not listed in `errors`.",
+    },
+}
 ERROR_SCHEMA = {
     "type": "object",
     "properties": {
         "error": {"type": "string"},
         "code": {"type": "string"},
         "request_id": {"type": "string"},
+        **FAULTS,
     },
     "required": ["error", "code", "request_id"],
 }
 REFUSALS = {
     "400": (
         "A row breaks the contract; `code` is stable and `error` says where, "
-        "what it got and what it wants."
+        "what it got and what it wants. `errors` are all that is wrong with the rows."
     ),
     "413": "The body or file is larger, or longer, than the contract allows.",
     "415": "The content type is none that this model takes.",
@@ -79,6 +109,7 @@ ROW_ERROR = {
         "row": {"type": "integer", "minimum": 0},
         "code": {"type": "string"},
         "error": {"type": "string"},
+        **FAULTS,
     },
     "required": ["row", "code", "error"],
     "additionalProperties": False,
@@ -250,7 +281,11 @@ def own_parts(app: FastAPI, needed: Paths | None) -> OwnParts:
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
     paths, components = document.pop("paths"), document.pop("components", {})
-    schemas = components.pop("schemas", {}) | {"Error": ERROR_SCHEMA, "RowError": ROW_ERROR}
+    schemas = components.pop("schemas", {}) | {
+        "Error": ERROR_SCHEMA,
+        "RowError": ROW_ERROR,
+        "Fault": FAULT,
+    }
     components["parameters"] = {"Partial": PARTIAL, "Timing": TIMING}
     components["responses"] = {
         refusal_name(status): {"description": text, "content": FAILURE}

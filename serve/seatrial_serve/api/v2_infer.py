@@ -25,7 +25,8 @@ from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.v2.columns import columns_of
 from seatrial_serve.v2.elements import not_in_json
-from seatrial_serve.v2.message import InferRequest, InferResponse, Parameters, Wanted
+from seatrial_serve.v2.faults import with_others
+from seatrial_serve.v2.message import InferRequest, InferResponse, Parameters, Tensor, Wanted
 
 MICROSECONDS = 1e-6
 
@@ -49,14 +50,23 @@ def inference(
         return Job([request.row], partial(_reply, model, request.id, wanted, False, options, write))
     if terms.partial:
         refuse_without_nan(contract.client_tensors_for(options), wanted)
-    columns, rows = columns_of(contract, request.inputs)
     reply = partial(_reply, model, request.id, wanted, terms.partial, options, write)
     prompts = contract.prompts(options)
-    if not terms.partial:
-        given = contract.validate_columns(columns, rows)
-        return Job(prompted(given, prompts), reply, prompts=prompts)
-    sound, refused = sound_columns(contract, columns, rows)
+    try:
+        columns, rows = columns_of(contract, request.inputs)
+        if not terms.partial:
+            given = contract.validate_columns(columns, rows)
+            return Job(prompted(given, prompts), reply, prompts=prompts)
+        sound, refused = sound_columns(contract, columns, rows)
+    except Refusal as refusal:
+        read = [partial(whole, tensor) for tensor in request.inputs]
+        raise with_others(refusal, contract, read) from None
     return Job(prompted(sound, prompts), reply, refused, prompts)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that is read already."""
+    return tensor
 
 
 def _reply(

@@ -12,7 +12,7 @@ import numpy as np
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import DTYPES, FLOATS
-from seatrial_contracts.errors import Refusal
+from seatrial_contracts.errors import MOST_FAULTS, Refusal
 from seatrial_contracts.kinds.kind import Array, Column
 from seatrial_contracts.kinds.output_kind import AnswerTensor
 from seatrial_serve.models.answer import Answer
@@ -45,6 +45,7 @@ def sound_columns(
     that are all too large.
     """
     refused: dict[int, Refusal] = {}
+    room = MOST_FAULTS
     stretches = [(0, rows)]
     while stretches:
         start, stop = stretches.pop()
@@ -56,7 +57,11 @@ def sound_columns(
             if not refusal.of_a_row:
                 raise
             if stop - start == 1:
-                refused[start] = refusal.at(f"input '{refusal.field}', row {start}")
+                alone = {name: column[start:stop] for name, column in columns.items()}
+                found = contract.column_faults(alone, 1) or [refusal]
+                faults = [fault.in_row(start) for fault in found]
+                refused[start] = Refusal.of_all(faults[: max(1, room)], len(faults))
+                room -= len(faults)
                 continue
             middle = (start + stop) // 2
             stretches += [(middle, stop), (start, middle)]

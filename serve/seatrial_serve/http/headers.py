@@ -41,9 +41,9 @@ def is_file(content_type: bytes, media_types: tuple[str, ...] | None) -> bool:
         return True
     if media not in JSON_TYPES:
         files = f" or {', '.join(media_types)}" if media_types else ""
-        raise Refusal(
-            "E_CONTENT_TYPE", "header Content-Type", "another type", f"application/json{files}"
-        )
+        want = f"application/json{files}"
+        mend = "send 'Content-Type: application/json' with JSON, as curl's --json does"
+        raise Refusal("E_CONTENT_TYPE", "header Content-Type", "another type", want, mend)
     return False
 
 

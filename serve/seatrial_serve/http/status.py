@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import orjson
 
-from seatrial_contracts.errors import SeatrialError, Unavailable
+from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
 from seatrial_serve.process.codes import status_of
 
 log = logging.getLogger("seatrial.edge")
+
+
+NO_FAULTS: Mapping[str, Any] = MappingProxyType({})
 
 
 class ToldError(NamedTuple):
@@ -23,11 +27,14 @@ class ToldError(NamedTuple):
     request_id: str
     where: str = ""
     """Of a refusal: the place that its text begins with."""
+    faults: Mapping[str, Any] = NO_FAULTS
+    """Of a refusal of rows: see `Refusal.described`."""
 
 
 def plain_error(told: ToldError) -> bytes:
-    """The shape of every error of ours."""
-    return error_body(told.text, told.code, told.request_id)
+    """The shape of every error of ours; `errors` are all that is wrong with the rows."""
+    told_first = {"error": told.text, "code": told.code, "request_id": told.request_id}
+    return orjson.dumps({**told_first, **told.faults})
 
 
 def error_body(text: str, code: str, request_id: str) -> bytes:
@@ -56,5 +63,7 @@ def answer_to(
     )
     if status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="seatrial"'))  # RFC 6750, 3
-    told = ToldError(status, code, str(error), request_id, getattr(error, "where", ""))
+    told = ToldError(status, code, str(error), request_id)
+    if isinstance(error, Refusal):
+        told = told._replace(where=error.where, faults=error.described())
     return status, code, shape(told), headers

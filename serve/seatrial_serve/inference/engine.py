@@ -130,7 +130,7 @@ class Engine:
             return encoded
         taken = self._prepare.inputs
         feeds = {
-            spec.name: np.asarray(value)
+            spec.name: np.asarray(value, spec.array_dtype)
             for spec, value in zip(self.front.specs, encoded, strict=False)
             if spec.name in taken
         }

@@ -172,9 +172,11 @@ def failed_runs(answer: Answer) -> bool:
 def described_errors(answer: Answer) -> list[dict[str, Any]]:
     """Return the rows without an answer, as clients see them.
 
-    Each is `{"row": place, "code": ..., "error": ...}`.
+    Each is `{"row": place, "code": ..., "error": ...}`, with `errors`, as `Refusal.described` has
+    them, where the row itself was refused.
     """
     return [
         {"row": place, "code": error.code, "error": str(error)}
+        | (error.described() if isinstance(error, Refusal) else {})
         for place, error in answer.errors.items()
     ]

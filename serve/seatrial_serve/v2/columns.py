@@ -18,26 +18,33 @@ def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str,
 
     Raises `Refusal`.
     """
-    known = contract.raw_tensors
     columns: dict[str, Column] = {}
-    rows = tensors[0].shape[0] if tensors else 0
     for tensor in tensors:
-        where = place_of_input(contract, tensor.name)
-        if tensor.name in columns:
-            raise Refusal("E_UNKNOWN_FIELD", where, "it twice", "each input once")
-        columns[tensor.name] = shaped(tensor, known[tensor.name], where)
-        if tensor.shape[0] != rows:
-            raise Refusal(
-                "E_SHAPE",
-                where,
-                f"{tensor.shape[0]} rows",
-                f"{rows} rows, as '{tensors[0].name}' has",
-            )
+        add_column(contract, columns, tensor, tensors[0])
+    rows = tensors[0].shape[0] if tensors else 0
     if not rows:
         raise Refusal("E_EMPTY_BATCH", "inputs", "no rows", f"1 to {contract.limits.max_rows} rows")
     if rows > contract.limits.max_rows:
         raise Refusal("E_BATCH", "inputs", f"{rows} rows", f"1 to {contract.limits.max_rows} rows")
     return columns, rows
+
+
+def add_column(
+    contract: Contract, columns: dict[str, Column], tensor: Tensor, first: Tensor
+) -> None:
+    """Add a tensor to the columns of its request, whose first tensor is `first`.
+
+    Raises `Refusal`.
+    """
+    where = place_of_input(contract, tensor.name)
+    if tensor.name in columns:
+        raise Refusal("E_UNKNOWN_FIELD", where, "it twice", "each input once")
+    column = shaped(tensor, contract.raw_tensors[tensor.name], where)
+    rows = first.shape[0]
+    if tensor.shape[0] != rows:
+        want = f"{rows} rows, as '{first.name}' has"
+        raise Refusal("E_SHAPE", where, f"{tensor.shape[0]} rows", want)
+    columns[tensor.name] = column
 
 
 def shaped(tensor: Tensor, raw: RawTensor, where: str) -> Column:

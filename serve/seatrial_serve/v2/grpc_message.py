@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -20,6 +20,7 @@ from seatrial_serve.v2.elements import (
     from_bytes,
     to_bytes,
 )
+from seatrial_serve.v2.faults import with_others
 from seatrial_serve.v2.message import (
     InferRequest,
     InferResponse,
@@ -58,19 +59,11 @@ def read_message(
             f"{len(raw)} of them",
             f"{len(message.inputs)}, one for each input",
         )
-    inputs = []
-    for place, given in enumerate(message.inputs):
-        where = place_of_input(contract, given.name)
-        checked_parameters(parameters_of(given.parameters), where)
-        datatype = checked_datatype(given.datatype, where)
-        shape = checked_shape(list(given.shape), where)
-        if raw:
-            if given.HasField("contents"):
-                raise Refusal("E_SCHEMA", where, "contents and raw contents both", "one of them")
-            data = from_bytes(datatype, shape, memoryview(raw[place]), where)
-        else:
-            data = _typed(datatype, shape, given.contents, where)
-        inputs.append(Tensor(given.name, datatype, shape, data))
+    read = [partial(_input, message, place, contract) for place in range(len(message.inputs))]
+    try:
+        inputs = [each() for each in read]
+    except Refusal as refusal:
+        raise with_others(refusal, contract, read) from None
     outputs = [
         checked_wanted(contract, each.name, parameters_of(each.parameters))
         for each in message.outputs
@@ -82,6 +75,21 @@ def read_message(
         checked_id(message.id),
         True,
     )
+
+
+def _input(message: pb.ModelInferRequest, place: int, contract: Contract) -> Tensor:
+    """One input of a message. Raises `Refusal`."""
+    given, raw = message.inputs[place], message.raw_input_contents
+    where = place_of_input(contract, given.name)
+    checked_parameters(parameters_of(given.parameters), where)
+    datatype = checked_datatype(given.datatype, where)
+    shape = checked_shape(list(given.shape), where)
+    if not raw:
+        return Tensor(given.name, datatype, shape, _typed(datatype, shape, given.contents, where))
+    if given.HasField("contents"):
+        raise Refusal("E_SCHEMA", where, "contents and raw contents both", "one of them")
+    data = from_bytes(datatype, shape, memoryview(raw[place]), where)
+    return Tensor(given.name, datatype, shape, data)
 
 
 def parameters_of(given: Mapping[str, pb.InferParameter]) -> Parameters:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -27,6 +28,7 @@ from seatrial_serve.v2.elements import (
     not_in_json,
     to_bytes,
 )
+from seatrial_serve.v2.faults import with_others
 from seatrial_serve.v2.message import (
     MAX_NAMED,
     InferRequest,
@@ -159,7 +161,10 @@ def _listed(head: dict[str, Any], name: str, most: int) -> list[dict[str, Any]]:
     if not isinstance(items, list) or not all(
         isinstance(item, dict) and isinstance(item.get("name"), str) for item in items
     ):
-        raise Refusal("E_SCHEMA", name, "something else", "a list of objects with names")
+        got, mend = "something else", None
+        if name == "inputs" and "instances" in head:
+            got, mend = "'instances'", "they are V1's: send them to /v1/models/NAME:predict"
+        raise Refusal("E_SCHEMA", name, got, "a list of objects with names", mend)
     if not items and name == "inputs":
         raise Refusal("E_SCHEMA", name, "an empty list", "at least one")
     if len(items) > most:
@@ -171,35 +176,41 @@ def _inputs(
     contract: Contract, items: list[dict[str, Any]], rest: memoryview
 ) -> tuple[list[Tensor], int]:
     tensors, used = [], 0
-    for item in items:
-        where = place_of_input(contract, item["name"])
-        datatype = checked_datatype(item.get("datatype"), where)
-        shape = checked_shape(item.get("shape"), where)
-        size = checked_parameters(item.get("parameters"), where).get("binary_data_size")
-        if (size is None) == ("data" not in item):
-            raise Refusal(
-                "E_SCHEMA", where, "'data' and 'binary_data_size' both, or neither", "one of them"
-            )
-        if size is None:
-            tensors.append(
-                Tensor(
-                    item["name"], datatype, shape, from_json(datatype, shape, item["data"], where)
-                )
-            )
-            continue
-        if type(size) is not int or not 0 <= size <= len(rest) - used:
-            raise Refusal(
-                "E_SHAPE",
-                where,
-                "a binary_data_size that the body does not have",
-                f"0 to {len(rest) - used} bytes",
-            )
-        data = rest[used : used + size]
-        tensors.append(
-            Tensor(item["name"], datatype, shape, from_bytes(datatype, shape, data, where))
-        )
-        used += size
+    try:
+        for item in items:
+            tensor, size = _input(contract, item, rest[used:])
+            tensors.append(tensor)
+            used += size
+    except Refusal as refusal:
+        if rest:  # where the next tensor begins is not known
+            raise
+        read = [partial(_lone_input, contract, item) for item in items]
+        raise with_others(refusal, contract, read) from None
     return tensors, used
+
+
+def _lone_input(contract: Contract, item: dict[str, Any]) -> Tensor:
+    """An input of a body without binary tensors. Raises `Refusal`."""
+    return _input(contract, item, memoryview(b""))[0]
+
+
+def _input(contract: Contract, item: dict[str, Any], rest: memoryview) -> tuple[Tensor, int]:
+    """One input, and how many bytes of the `rest` of the body are its own. Raises `Refusal`."""
+    name = item["name"]
+    where = place_of_input(contract, name)
+    datatype = checked_datatype(item.get("datatype"), where)
+    shape = checked_shape(item.get("shape"), where)
+    size = checked_parameters(item.get("parameters"), where).get("binary_data_size")
+    if (size is None) == ("data" not in item):
+        raise Refusal(
+            "E_SCHEMA", where, "'data' and 'binary_data_size' both, or neither", "one of them"
+        )
+    if size is None:
+        return Tensor(name, datatype, shape, from_json(datatype, shape, item["data"], where)), 0
+    if type(size) is not int or not 0 <= size <= len(rest):
+        got, want = "a binary_data_size that the body does not have", f"0 to {len(rest)} bytes"
+        raise Refusal("E_SHAPE", where, got, want)
+    return Tensor(name, datatype, shape, from_bytes(datatype, shape, rest[:size], where)), size
 
 
 def raw_request(body: bytes, contract: Contract) -> InferRequest:
