@@ -377,6 +377,19 @@ def test_the_named_extras_bring_what_they_are_named_for() -> None:
             assert names & packages(extra), (extra, module)
 
 
+def test_every_package_that_is_shipped_is_checked_and_says_that_it_has_types() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+    shipped = tools["hatch"]["build"]["targets"]["wheel"]["packages"]
+    found = {file.parent for place in PACKAGES for file in (ROOT / place).glob("*/__init__.py")}
+    assert {ROOT / each for each in shipped} == found
+    assert all((package / "py.typed").exists() for package in found)
+    assert {f"/{each}" for each in shipped} < {
+        *tools["hatch"]["build"]["targets"]["sdist"]["include"]
+    }
+    assert tools["check-wheel-contents"]["package"] == shipped
+    assert {*tools["check-wheel-contents"]["toplevel"]} == {package.name for package in found}
+
+
 USERS_OWN = {"churn.py", "train.py", "rows.py", "price.py", "model.py", "file.py"}
 """Files that a page tells its reader to write, or that Triton keeps in a model repository."""
 
