@@ -13,7 +13,7 @@ SLOW := -m slow -n 2 --dist worksteal --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin wheel package audit bench zoo fuzz proto up down clean
+.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters test-extras test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin wheel package audit bench zoo fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -120,8 +120,11 @@ package: wheel ## the same, checked: metadata, what is in the wheel, and that th
 
 build/package/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv build/package
-	$(PACKAGE)/python -m pip install --quiet --disable-pip-version-check build hatchling twine check-wheel-contents cyclonedx-bom -c constraints.txt
+	$(PACKAGE)/python -m pip install --quiet --disable-pip-version-check build hatchling twine check-wheel-contents cyclonedx-bom uv -c constraints.txt
 	@touch $@
+
+test-extras: wheel ## each extra alone, from the wheel in a clean environment: EXTRAS="text age", or every one (no part of test)
+	$(PACKAGE)/python tools/extras_alone.py --wheel $(DIST)/*.whl $(EXTRAS)
 
 audit: build/audit/.ready ## known vulnerabilities of the locked packages: of the kept list, then of pip-audit's services (needs a network)
 	build/audit/bin/python tools/advisories.py

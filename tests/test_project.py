@@ -16,11 +16,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support.properties import drawing
+from support.servers import ROOT
 
 from seatrial.extras import EXTRAS, extra_of
 from seatrial.main import COMMANDS
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from extras_alone import EXTRAS as TRIED_ALONE
+from extras_alone import PROBES
+
 BARE = """
 import sys
 class Nothing:
@@ -388,6 +392,14 @@ def test_every_package_that_is_shipped_is_checked_and_says_that_it_has_types() -
     }
     assert tools["check-wheel-contents"]["package"] == shipped
     assert {*tools["check-wheel-contents"]["toplevel"]} == {package.name for package in found}
+
+
+def test_every_extra_is_tried_alone_or_by_a_target_of_its_own() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    elsewhere = {"edge", "gpu", "ray", "bench", "examples", "dev"}
+    assert {*TRIED_ALONE} == {*project["optional-dependencies"]} - elsewhere | {"none"}
+    asked = {extra for needed, _ in PROBES.values() for extra in needed}
+    assert asked == {*TRIED_ALONE} - {"none"}
 
 
 USERS_OWN = {"churn.py", "train.py", "rows.py", "price.py", "model.py", "file.py"}
