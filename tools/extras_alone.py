@@ -3,7 +3,7 @@
     make test-extras                    every extra, and none; some 20 minutes, torch many times
     make test-extras EXTRAS="age serve,text"  these two environments
 
-Without an extra every probe below is run; with one, those that it is for, and what everybody does.
+Without an extra every probe below is run; with one, those that it is for.
 If the extras of a probe are there, it must work. If one is missing, the last line must name it:
 `pip install '.[EXTRA]'`. The last lines are the table of CONTRIBUTING.md.
 """
@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "tools" / "extras"
@@ -243,8 +244,6 @@ class Around:
 
 
 Probe = Callable[[Environment, Around], str]
-COMMON = ("predict in process", "serve", "report")
-"""What everybody tries, whatever they installed."""
 PROBES: dict[str, tuple[tuple[str, ...], Probe]] = {}
 """What is tried -> the extras that it needs, and how."""
 
@@ -267,13 +266,21 @@ def want(pattern: str, said: str) -> str:
 
 
 @needs()
-def look(here: Environment, at: Around) -> str:
-    want(re.escape(PROJECT["version"]), here.seatrial("--version"))
-    want("python", here.seatrial("doctor"))
+def version(here: Environment, _: Around) -> str:
+    return want(re.escape(PROJECT["version"]), here.seatrial("--version"))
+
+
+@needs("none")
+def doctor(here: Environment, _: Around) -> str:
+    return want("python", here.seatrial("doctor"))
+
+
+@needs("none")
+def inspect(here: Environment, at: Around) -> str:
     return want("plain", here.seatrial("inspect", at.bundle("plain")))
 
 
-@needs()
+@needs("none")
 def pytest_beside_it(here: Environment, _: Around) -> str:
     """The plugin of pytest is loaded by every pytest, of whoever installed nothing but that."""
     if "pytest" not in here.installed:
@@ -594,7 +601,7 @@ def probes_of(extra: str) -> list[str]:
     return [
         name
         for name, (extras, _) in PROBES.items()
-        if extra == "none" or held & {*extras} or not extras or name in COMMON
+        if extra == "none" or held & {*extras} or not extras
     ]
 
 
@@ -632,17 +639,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             extras = "" if extra == "none" else extra
             here = Environment(work / "alone", extras, given.python, given.wheel)
             size_mb = sum(file.stat().st_size for file in (here.path / "lib").rglob("*")) / 1e6
-            outcomes = {name: tried(here, at, name) for name in probes_of(extra)}
-            for name, (outcome, said) in outcomes.items():
+            works = []
+            for name in probes_of(extra):
+                outcome, said = tried(here, at, name)
                 print(f"{extra}: {name}: {outcome}", flush=True)
                 if outcome == "FAILS":
                     failures += 1
-                    print("    " + said.strip().replace("\n", "\n    "), flush=True)
-            works = [
-                name
-                for name, (outcome, _) in outcomes.items()
-                if outcome == "works" and PROBES[name][0]
-            ]
+                    print(indent(said.strip(), "    "), flush=True)
+                elif outcome == "works" and PROBES[name][0]:
+                    works.append(name)
             row = (
                 f"`{extra}`",
                 str(len(here.installed)),
