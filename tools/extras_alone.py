@@ -187,7 +187,7 @@ class Environment:
                         return url[0]
                 except OSError as error:  # 503 while a model loads
                     body = error.read().decode() if hasattr(error, "read") else ""
-                    if body and '"LOADING"' not in body:
+                    if '"FAILED"' in body:
                         raise Failed(body + log.read_text()) from None
             time.sleep(0.2)
         raise Failed(f"not ready within {WITHIN_S} s: {log.read_text()}")
@@ -516,12 +516,14 @@ def adopt_catboost(here: Environment, at: Around) -> str:
 
 @needs("parity", "serve")
 def parity(here: Environment, at: Around) -> str:
-    return want("onnxruntime", here.seatrial("parity", at.bundle("plain")))
+    only = "--runner", "onnxruntime"
+    return want("onnxruntime .* yes", here.seatrial("parity", at.bundle("plain"), *only))
 
 
 @needs("parity")
 def parity_of_a_server(here: Environment, at: Around) -> str:
-    return want("http", here.seatrial("parity", at.bundle("plain"), "--url", at.url))
+    only = "--url", at.url, "--runner", "http v1"
+    return want("http v1 .* yes", here.seatrial("parity", at.bundle("plain"), *only))
 
 
 @needs("parity")
