@@ -1,11 +1,13 @@
 """Each extra alone: the wheel in a clean environment, and what `seatrial` can do there.
 
-    make test-extras                    every extra, and none; some 20 minutes, torch many times
+    make test-extras                          no extra, each one, and some together
     make test-extras EXTRAS="age serve,text"  these two environments
 
-Without an extra every probe below is run; with one, those that it is for.
-If the extras of a probe are there, it must work. If one is missing, the last line must name it:
-`pip install '.[EXTRA]'`. The last lines are the table of CONTRIBUTING.md.
+Without an extra every probe below is run; with one, those that it is for. If the extras of a probe
+are there, it must work. If one is missing, the last line must name it: `pip install '.[EXTRA]'`.
+The last lines of a run are the table of docs, "Extras that were tried alone".
+
+uv installs. What pip's own configuration holds, uv reads from its variables (UV_FIND_LINKS, ...).
 """
 
 from __future__ import annotations
@@ -485,8 +487,9 @@ def adopt_a_hub_folder(here: Environment, at: Around) -> str:
 
 def adopt(here: Environment, at: Around, what: str) -> str:
     """Adopt an estimator, with a contract from the table of its training."""
-    table = ("--frame", str(at.made / "train.csv"), "--target", "price", "--write", "rows.py")
-    return want("sealed", here.seatrial("adopt", what, *table, "--out", "adopted"))
+    table = ("--frame", str(at.made / "train.csv"), "--target", "price")
+    rows = f"{Path(what).stem}_rows.py"
+    return want("sealed", here.seatrial("adopt", what, *table, "--write", rows, "--out", "adopted"))
 
 
 @needs("adopt")
