@@ -476,7 +476,7 @@ def export(here: Environment, _: Around) -> str:
 
 @needs("export")
 def quantize(here: Environment, at: Around) -> str:
-    options = "--variant=int8_weights", "--out=quantized", "--promise=agreement>=0.5"
+    options = "--variant=fp16", "--out=quantized", "--promise=agreement>=0.5"
     return here.seatrial("quantize", at.bundle("plain"), *options)
 
 
