@@ -5,13 +5,15 @@ BUNDLES ?= bundles
 RUNS ?= 20000
 HARNESS ?= ../shared/bench
 TARGET ?= cpu
+DIST ?= dist
+PACKAGE := build/package/bin
 EXAMPLES := quick
 QUICK := -m 'not slow and not gpu and not hub' -n auto --dist worksteal tests
 SLOW := -m slow -n 2 --dist worksteal --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo docs lint check fix test coverage test-gpu test-boosters test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin wheel audit bench zoo fuzz proto up down clean
+.PHONY: help setup judges demo docs lint check fix test coverage test-gpu test-boosters test-extras test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin wheel package audit bench zoo fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -114,9 +116,24 @@ lock: setup ## pin the image's packages by hash, as constraints.txt has them (uv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
 	for target in cpu gpu build; do $(BIN)/python deploy/image/lock.py $$target || exit 1; done
 
-wheel: setup ## the wheel, and beside it an SBOM (CycloneDX) of what the image pins for it, into dist
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
-	sh deploy/image/sbom.sh $(BIN)/cyclonedx-py dist/seatrial.cdx.json requirements deploy/image/cpu.txt
+wheel: build/package/.ready ## sdist and wheel, and beside them an SBOM (CycloneDX) of what the image pins for it, into DIST (dist)
+	rm -f $(DIST)/seatrial-*
+	$(PACKAGE)/python -m build --no-isolation --outdir $(DIST) .
+	sh deploy/image/sbom.sh $(PACKAGE)/cyclonedx-py $(DIST)/seatrial.cdx.json requirements deploy/image/cpu.txt
+
+package: wheel ## the same, checked: metadata, what is in the wheel, and that the tree makes the wheel that the sdist made
+	$(PACKAGE)/twine check --strict $(DIST)/*.whl $(DIST)/*.tar.gz
+	$(PACKAGE)/check-wheel-contents $(DIST)/*.whl
+	$(PACKAGE)/python -m build --no-isolation --wheel --outdir $(DIST)/from-tree .
+	cmp $(DIST)/*.whl $(DIST)/from-tree/*.whl && rm -r $(DIST)/from-tree
+
+build/package/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv build/package
+	$(PACKAGE)/python -m pip install --quiet --disable-pip-version-check build hatchling twine check-wheel-contents cyclonedx-bom uv -c constraints.txt
+	@touch $@
+
+test-extras: wheel ## each extra alone, from the wheel in a clean environment: EXTRAS="text age", or every one (no part of test)
+	$(PACKAGE)/python tools/extras_alone.py --wheel $(DIST)/*.whl $(EXTRAS)
 
 audit: build/audit/.ready ## known vulnerabilities of the locked packages: of the kept list, then of pip-audit's services (needs a network)
 	build/audit/bin/python tools/advisories.py

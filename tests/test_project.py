@@ -16,11 +16,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support.properties import drawing
+from support.servers import ROOT
 
 from seatrial.extras import EXTRAS, extra_of
 from seatrial.main import COMMANDS
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from extras_alone import EXTRAS as TRIED_ALONE
+from extras_alone import PROBES
+
 BARE = """
 import sys
 class Nothing:
@@ -166,12 +170,13 @@ def test_a_workflow_is_one_that_github_can_read_and_runs_commands_that_there_are
     done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
     text = workflow.read_text("utf-8")
-    commands = {"parity": {"export", "parity", "report"}, "test": set(), "release": set()}[workflow.stem]
+    commands = {"parity": {"export", "parity", "report"}}.get(workflow.stem, set())
     assert set(re.findall(r"bin/seatrial ([a-z]+)", text)) == commands <= set(COMMANDS)
     targets = set(re.findall(r"run: make PYTHON=python ([a-z]+)", text))
-    assert targets == {{"parity": "setup", "test": "test"}[workflow.stem]}
+    assert targets == {"parity": {"setup"}, "test": {"test"}, "release": set()}[workflow.stem]
     assert all(
-        re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in re.findall(r"uses: (\S+)", text)
+        re.fullmatch(r"actions/[a-z-]+@v\d+", action) or action in ACTIONS_OF_OTHERS
+        for action in re.findall(r"uses: (\S+)", text)
     )
 
 
@@ -342,6 +347,7 @@ def test_every_wide_except_and_every_silenced_rule_says_why() -> None:
         ("onnx", "seatrial_export.adopt.gate", "adopt"),
         ("skl2onnx.common", "seatrial_export.adopt.gate", "adopt"),
         ("onnxruntime.capi", "seatrial_serve", "serve"),
+        ("cryptography", "seatrial_serve", "serve"),
         ("PIL", "seatrial_contracts.kinds.image", "image"),
         ("soxr", "seatrial_contracts.kinds.sound", "audio"),
         ("tokenizers", "seatrial_export", "text"),
@@ -377,6 +383,29 @@ def test_the_named_extras_bring_what_they_are_named_for() -> None:
             assert names & packages(extra), (extra, module)
 
 
+def test_every_package_that_is_shipped_is_checked_and_says_that_it_has_types() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+    shipped = tools["hatch"]["build"]["targets"]["wheel"]["packages"]
+    found = {file.parent for place in PACKAGES for file in (ROOT / place).glob("*/__init__.py")}
+    assert {ROOT / each for each in shipped} == found
+    assert all((package / "py.typed").exists() for package in found)
+    assert {f"/{each}" for each in shipped} < {
+        *tools["hatch"]["build"]["targets"]["sdist"]["include"]
+    }
+    assert tools["check-wheel-contents"]["package"] == shipped
+    assert {*tools["check-wheel-contents"]["toplevel"]} == {package.name for package in found}
+
+
+def test_every_extra_is_tried_alone_or_by_a_target_of_its_own() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    elsewhere = {"edge", "gpu", "ray", "bench", "examples", "dev"}
+    assert {*TRIED_ALONE} == {*project["optional-dependencies"]} - elsewhere | {"none"}
+    asked = {extra for needed, _ in PROBES.values() for extra in needed}
+    assert asked == {*TRIED_ALONE}
+
+
+ACTIONS_OF_OTHERS = {"./.github/workflows/test.yml", "pypa/gh-action-pypi-publish@release/v1"}
+"""What workflows use beside GitHub's own: ours, and the one that publishes."""
 USERS_OWN = {
     "churn.py",
     "next.py",

@@ -28,7 +28,7 @@ GET = {
     "/": OPEN, "/docs": OPEN, "/docs-static": OPEN, "/console/static": OPEN,
     "/v2/health/live": OPEN, "/v2/health/ready": OPEN, "/ping": OPEN, "/health": OPEN,
     "/up": OPEN,
-    "/openapi.json": READ, "/console/series": READ, "/info": READ, "/models": READ,
+    "/openapi.json": READ, "/console/series": READ, "/console/about": READ, "/info": READ, "/models": READ,
     "/models/{model}": READ, "/v1/models": READ, "/v1/models/{model:name}": READ,
     "/v1/models/{model:name}/versions/{version:name}": READ,
     "/v1/models/{model}/metadata": READ, "/v1/models/{model}/versions/{version}/metadata": READ,

@@ -193,7 +193,7 @@ def test_without_a_reference_the_receipt_and_the_manifest_say_so(tmp_path: Path)
 @pytest.mark.parametrize(
     ("golden", "words"),
     [
-        (PAIRS[:1], "adoption golden: got 1 rows"),
+        (PAIRS[:1], "adoption golden: got 1 row,"),
         ([*PAIRS, {"x": [1.0]}], "adoption golden, input 'x', row 9: got shape [1]"),
         ([*PAIRS, {"y": 1}], "row 9"), ([*PAIRS, 7], "row 9"),
     ],

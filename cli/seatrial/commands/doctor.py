@@ -40,7 +40,8 @@ def command(bundles: tuple[Path, ...], as_json: bool) -> None:
       seatrial doctor
       seatrial doctor bundles
     """  # noqa: D301  (click's mark)
-    found = [*of_python(), *of_machine(), *of_extras(), *of_ports(), *of_bundles(bundles)]
+    found = [*of_python(), *of_machine(), *of_extras(), *of_ports()]
+    found += of_bundles(bundles) if bundles else ()
     if as_json:
         told = [{"state": state, "what": what, "said": said} for state, what, said in found]
         click.echo(json.dumps(told, indent=1))
@@ -128,7 +129,9 @@ def of_extras() -> Iterator[Finding]:
 
 
 def of_ports() -> Iterator[Finding]:
-    """Are the server's own ports free?"""
+    """Are the server's own ports free, if there is a server?"""
+    if find_spec("pydantic_settings") is None:
+        return
     from seatrial_serve.settings import Settings
 
     for name in ("http_port", "grpc_port", "metrics_port"):

@@ -83,7 +83,7 @@ def of_server(url: str, key_file: Path | None) -> Iterator[dict[str, Any]]:
     except ModuleNotFoundError as error:
         if error.name != "httpx":
             raise
-        raise MissingExtra("asking a server", "parity") from error
+        raise MissingExtra("asking a server", "client") from error
     client = HttpClient(url, read_key(key_file))
 
     def ask(path: str) -> dict[str, Any]:
