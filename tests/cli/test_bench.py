@@ -206,7 +206,7 @@ def test_the_lines_of_the_page_measure_a_bundle_and_a_server(
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    *lines, kept, check = commands_of(page("bench.md"))
+    *lines, kept, check = commands_of(page("how-to/bench.md"))
     shown, tensors, *remote = map(run, lines)
     assert "the runtime alone, fp32 on CPUExecutionProvider" in shown
     assert "open loop, Poisson arrivals" in shown

@@ -190,7 +190,7 @@ def test_a_project_is_sealed_and_proven_as_it_stands(
 @pytest.mark.usefixtures("table")
 def test_the_lines_of_the_page_run(here: Path) -> None:
     """scikit-learn from a table, and its own tests; the first is in a fresh shell, as pasted."""
-    shown = [line for line in commands_of(page("new.md")) if not line.startswith("#")]
+    shown = [line for line in commands_of(page("how-to/new.md")) if not line.startswith("#")]
     assert [line.split()[:2] for line in shown] == [["seatrial", "new"]] * len(shown)
     shutil.copytree(here, here / "my-folder")
     for line in shown:
