@@ -74,8 +74,6 @@ async def test_v1_names_every_fault_of_every_row(toy: Running) -> None:
 async def test_the_page_shows_what_is_answered(toy: Running) -> None:
     text = page("reference/refusals.md")
     shown = json.loads(re.findall(r"```json\n(.*?)```", text, re.DOTALL)[0])
-        re.findall(r"```json\n(.*?)```", page("reference/refusals.md"), re.DOTALL)[0]
-    )
     said = (await toy.ask([{"x": 412.0, "word": "c"}])).json()
     assert said | {"request_id": "..."} == shown
 
