@@ -189,7 +189,7 @@ class OnDemand:
 
     def _least_worth(self) -> tuple[Entry | None, float]:
         """The version to be unloaded; where there is none, in how many seconds there may be one."""
-        now, found, least, soonest_s = self._clock(), None, 0.0, math.inf
+        now, found, most, soonest_s = self._clock(), None, 0.0, math.inf
         for entry in self._held:
             model = entry.model
             if model is None or entry.demand is None:
@@ -198,13 +198,13 @@ class OnDemand:
                 soonest_s = min(soonest_s, LOOK_S)
                 continue
             idle_s = now - max(model.backlog.since_s, entry.loaded_s)
-            load_s = max(entry.load_s, FEWEST_S)
-            if idle_s < load_s:
-                soonest_s = min(soonest_s, load_s - idle_s)
+            stays_s = max(entry.load_s, FEWEST_S) - idle_s
+            if stays_s > 0:
+                soonest_s = min(soonest_s, stays_s)
                 continue
-            worth = idle_s * max(entry.memory_bytes, 1) / load_s
-            if worth > least:
-                found, least = entry, worth
+            burden = burden_of(idle_s, entry.memory_bytes, entry.load_s)
+            if burden > most:
+                found, most = entry, burden
         return found, soonest_s
 
     def hold(self, entry: Entry) -> None:
@@ -216,6 +216,14 @@ class OnDemand:
     def let_go(self, entry: Entry) -> None:
         """A version is in memory no more."""
         self._held.discard(entry)
+
+
+def burden_of(idle_s: float, memory_bytes: int, load_s: float) -> float:
+    """How little a version is worth where it is: the one with the largest goes.
+
+    Idle time times bytes is what it has cost since its last request; a load is what it saves.
+    """
+    return idle_s * max(memory_bytes, 1) / max(load_s, FEWEST_S)
 
 
 def being_loaded(entry: Entry, seconds: float) -> Unavailable:
