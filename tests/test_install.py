@@ -55,6 +55,7 @@ def test_pips_own_account_is_read_and_the_environment_wins(
     assert settings["timeout"] == "7"
     flags, variables = install.uv_settings(settings)
     assert flags == [
+        "--default-index", install.PYPI, "--index", install.PYPI,
         "--index", "https://one.example/simple", "--index", "https://two.example/simple",
         "--allow-insecure-host", "one.example",
     ]  # fmt: skip

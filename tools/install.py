@@ -16,14 +16,15 @@ import sys
 from collections.abc import Mapping
 
 PIP = (sys.executable, "-m", "pip")
+PYPI = "https://pypi.org/simple"
+"""The index of whose configuration names none."""
 FLAGS = {
-    "index-url": "--default-index",
-    "extra-index-url": "--index",
     "find-links": "--find-links",
     "constraint": "--constraint",
     "trusted-host": "--allow-insecure-host",
 }
 """Setting of pip, whose values stand apart -> the flag of uv for each of them."""
+INDEXES = ("index-url", "extra-index-url")
 VARIABLES = {
     "cert": ("SSL_CERT_FILE",),
     "proxy": ("HTTP_PROXY", "HTTPS_PROXY"),
@@ -44,7 +45,7 @@ ALIKE = frozenset(
 def main(what: str, constraints: str) -> int:
     """Install `what`, and return the exit code of whatever installed it."""
     settings = pip_settings()
-    unknown = sorted(settings.keys() - FLAGS.keys() - VARIABLES.keys() - ALIKE)
+    unknown = sorted(settings.keys() - FLAGS.keys() - VARIABLES.keys() - ALIKE - {*INDEXES})
     wanted = ("--constraint", constraints, "--editable", what)
     if unknown:
         print(f"pip installs: uv has no word for {', '.join(unknown)} of its configuration")
@@ -75,7 +76,13 @@ def pip_settings() -> dict[str, str]:
 
 def uv_settings(settings: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """The same for uv: flags, and variables of the environment."""
-    flags, variables = list[str](), dict[str, str]()
+    # Of one version uv takes the file of the first index that has it, however well others' fit:
+    # the main index has all of them, and extra ones may have a few.
+    main = settings.get("index-url", PYPI)
+    indexes = [main, *settings.get("extra-index-url", "").split()]
+    flags, variables = ["--default-index", main], dict[str, str]()
+    if len(indexes) > 1:
+        flags += [part for each in indexes for part in ("--index", each)]
     for name, value in settings.items():
         if name in FLAGS:
             flags += [part for each in value.split() for part in (FLAGS[name], each)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,15 +96,17 @@ def write_project(
         found["pipeline.py"] = re.sub(
             "^FOLDER = .*$", lambda _: line, found["pipeline.py"], flags=re.MULTILINE
         )
+    # The templates' words first: those of a table may be alike.
+    words = words_of(name, task, [*found, *(("rows.py",) if learnt else ())], learnt, model)
+    found = {file: filled(text, words) for file, text in found.items()}
     if learnt is not None:
         found = {file: of_table(text, learnt) for file, text in found.items()}
         found["rows.py"] = learnt.rows
-    words = words_of(name, task, found, learnt, model)
     written = []
     for file, text in sorted(found.items()):
         path = folder / PLACES.get(file, file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(filled(text, words), "utf-8")
+        path.write_text(text, "utf-8")
         written.append(path)
     if learnt is not None:
         path = folder / learnt.file
@@ -120,16 +123,15 @@ def filled(text: str, words: Mapping[str, str]) -> str:
 
 
 def words_of(
-    name: str, task: str, found: Mapping[str, str], learnt: Learnt | None, model: Path | None
+    name: str, task: str, found: Sequence[str], learnt: Learnt | None, model: Path | None
 ) -> dict[str, str]:
     """Word of the templates -> what stands in its place."""
     seal = "seatrial export pipeline.py:pipeline"
     if task == HF and model is None:
         seal = f"python make_model.py\n    {seal}"
     if task == SKLEARN and learnt is not None:
-        target = learnt.target if learnt.target.isidentifier() else f"'{learnt.target}'"
         seal = "seatrial adopt train.py:model --contract rows.py:Row"
-        seal += f" --frame {learnt.file} --target {target} --name {name}"
+        seal += f" --frame {learnt.file} --target {shlex.quote(learnt.target)} --name {name}"
     told = [f"| `{file}` | {what} |" for file, what in FILES.items() if file in found]
     return {
         "model-about": ABOUT[task],

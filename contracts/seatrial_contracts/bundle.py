@@ -572,7 +572,7 @@ def bundle_within(path: Path) -> str | None:
     for depth in ("*", "*/*"):
         found = sorted(path.glob(f"{depth}/{MANIFEST}"))
         if found:
-            return f"a folder of bundles; name one of them: {found[0].parent}"
+            return f"a folder of bundles; name one in it: {found[0].parent.relative_to(path)}"
     return None
 
 

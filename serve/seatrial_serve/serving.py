@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from seatrial_serve.access.access import Access
 from seatrial_serve.api.exchange import Exchanges
@@ -34,6 +36,7 @@ from seatrial_serve.scheduling.fair_order import FinishOrder
 from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings
 
+log = logging.getLogger("seatrial.serving")
 TURN_S = 0.0005
 """How long the event loop waits for the interpreter that another thread holds.
 
@@ -89,6 +92,9 @@ def open_serving(
             demand=demand_plan(settings, metrics, plan),
         )
         repository.describe = loader.describe
+        for pin in set(settings.pins) - set(repository.names):
+            near = ", ".join(get_close_matches(pin, repository.names, n=1)) or "none is like it"
+            log.warning("no model '%s' to pin is there; the nearest: %s", pin, near)
         observers = open_observers(settings, metrics, lifecycle)
         sampler = Sampler(
             [*([DriftObserver()] if metrics.on else ()), *observers.sampled],

@@ -71,7 +71,7 @@ def test_a_target_that_is_none_is_told_the_one_that_is_meant(
     [
         (
             "bundles", ROW, "manifest.json of bundle 'bundles': got no such file, want a manifest",
-            "name one of them: bundles/toy/1.0.0", ("bundles/toy/1.0.0", ROW),
+            "name one in it: toy/1.0.0", ("bundles/toy/1.0.0", ROW),
         ),
         (
             "bundles/toy/1.0.0", "{x: 1.5}", "rows: got no JSON at line 1, column 2, want a row",

@@ -250,7 +250,7 @@ def test_an_example_fills_the_form_and_an_answer_says_what_it_took(
     bar = page.get_by_role("img", name="Time in the server: ").get_attribute("aria-label")
     assert re.fullmatch(r"Time in the server: queue .*, front .*, run .*, encode .*, other .*", bar)
     assert re.match(r"round trip .* of which .* in the server, in a batch of 1 row",
-                    page.locator(".journey p").text_content())  # fmt: skip
+                    page.locator(".timings p").text_content())  # fmt: skip
 
 
 def test_the_truth_of_an_answer_is_told_and_counted(many: Any, opened: Opened) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ import pytest
 from support.running import Running, run_app
 from support.toys import answer, toy_bundle
 
+import seatrial as st
 from seatrial_contracts.errors import DeclarationError, Unavailable
 from seatrial_serve.inference import engine
 from seatrial_serve.metrics.demand import DemandMetrics
@@ -23,6 +24,7 @@ from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models import loader, on_demand
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.on_demand import OnDemand
+from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import load_settings
 
@@ -243,6 +245,80 @@ async def test_a_new_version_is_proven_before_it_follows_a_cold_one(
         await answered(running, "four")
 
 
+async def test_pinned_models_that_do_not_fit_together_are_told_of_and_hold_up_nothing(
+    tmp_path: Path, loads: Loads
+) -> None:
+    limited = {"load": "pinned", "pins": ("one", "two"), "model_memory_bytes": MIB}
+    async with serving(tmp_path, **limited) as running:
+        assert sorted(states(running).values()) == ["COLD", "FAILED", "READY"]
+        failed = next(each for each in running.repository if each.state is State.FAILED)
+        assert failed.code == "E_MEMORY"
+
+
+async def test_a_version_that_replaces_one_and_a_request_for_that_wait_for_no_other(
+    tmp_path: Path, loads: Loads
+) -> None:
+    async with serving(tmp_path, model_memory_bytes=MIB) as running:
+        for name in ("one", "two"):  # which puts the first one out of memory again
+            await answered(running, name)
+            await asyncio.sleep(0.05)
+        toy_bundle(tmp_path, name="one", version="1.1.0")
+        loads.gate.clear()
+        reload = asyncio.create_task(running.lifecycle.reload())
+        asked = asyncio.create_task(running.ask([ROW], "one"))
+        await asyncio.sleep(0.1)
+        loads.gate.set()
+        await asyncio.wait_for(reload, 30)
+        assert (await asked).status_code in (200, 503)  # of 1.0.0, or told that it is gone
+        assert (await answered(running, "one")).json()["model_version"] == "1.1.0"
+        await asyncio.sleep(0.05)
+        await answered(running, "three")
+
+
+async def test_a_version_takes_no_traffic_before_it_was_proven_nor_breaks_clients(
+    tmp_path: Path, loads: Loads
+) -> None:
+    async with serving(tmp_path) as running:
+        await answered(running, "one")
+        toy_bundle(tmp_path, name="one", version="1.1.0")
+        loads.gate.clear()
+        reload = asyncio.create_task(running.lifecycle.reload())
+        while running.repository.find("one", "1.1.0") is None and loads.count < 2:
+            await asyncio.sleep(0)
+        assert (await answered(running, "one")).json()["model_version"] == "1.0.0"
+        loads.gate.set()
+        await reload
+        assert (await answered(running, "one")).json()["model_version"] == "1.1.0"
+        toy_bundle(tmp_path, name="one", version="1.2.0", limits=st.Limits(max_rows=1))
+        await running.lifecycle.reload()
+        assert (await answered(running, "one")).json()["model_version"] == "1.1.0"
+
+
+async def test_a_request_for_a_version_that_goes_is_told_so_and_loads_nothing(
+    tmp_path: Path, loads: Loads
+) -> None:
+    async with serving(tmp_path) as running:
+        gone = running.repository.find("one")
+        assert gone is not None
+        assert gone.demand is not None
+        running.repository.drop(gone)
+        with pytest.raises(Unavailable, match="is no longer served"):
+            await gone.demand.wait(gone, now_s() + 5)
+        assert loads.count == 0
+        assert samples(running, "seatrial_demand_loads_total") == {}
+
+
+async def test_a_measure_beyond_the_limit_is_not_believed_for_ever(
+    tmp_path: Path, loads: Loads
+) -> None:
+    async with serving(tmp_path, model_memory_bytes=2 * MIB) as running:
+        entry = running.repository.find("one")
+        assert entry is not None
+        entry.memory_bytes = 50 * MIB  # what requests took meanwhile counted as its own
+        await answered(running, "one")
+        assert entry.memory_bytes == MIB
+
+
 async def test_an_administrator_loads_a_cold_model(tmp_path: Path, loads: Loads) -> None:
     async with serving(tmp_path, admin=True) as running:
         said = await running.client.post("/v2/repository/models/one/load", json={})
@@ -279,12 +355,14 @@ class Simulated:
             for place in range(models)
         ]
 
-    async def _load(self, entry: Entry) -> None:
-        self.now += self.load_s
+    async def _load(self, entry: Entry, wanted: Callable[[], bool]) -> bool:
+        with await self.demand.room(entry, wanted):
+            self.now += self.load_s
         self.loads += 1
         entry.model = SimpleNamespace(held=False, backlog=SimpleNamespace(since_s=self.now))  # type: ignore[assignment]
         entry.state = State.READY
         self.demand.hold(entry)
+        return True
 
     async def _unload(self, entry: Entry) -> None:
         entry.model, entry.state = None, State.COLD

@@ -14,7 +14,7 @@ from itertools import cycle
 from seatrial.bench.connection import LOST, TIMED_OUT, Connection
 from seatrial.bench.steps import Step, Tally, step_of
 
-MOST_CONNECTIONS = 256
+MOST_CLOSED, MOST_CONNECTIONS = 900, 256
 """Of an open loop. An arrival that finds all of them busy waits, and its latency counts on."""
 RECONNECT_S = 0.02
 """The pause after a connection that could not be made."""
@@ -53,7 +53,10 @@ class Load:
                     tally.count(status, begun, loop.time())
 
         async with measured(connections, tally, tell):
+            begun = loop.time()
             await for_seconds(seconds, [client() for _ in range(connections)])
+            if tally.unanswered:  # a server that stands still answers nothing in that time
+                tally.until_s = max(tally.until_s, begun + seconds)
 
     async def open(self, rate: float, seconds: float, tell: Callable[[Step], None]) -> None:
         """Requests arrive at random, `rate` a second on average, whether or not one is answered.
@@ -102,7 +105,10 @@ class Load:
 
     async def _ask(self, connected: Connected, request: bytes, until_s: float) -> int:
         try:
-            connection = await connected()
+            async with asyncio.timeout_at(until_s):
+                connection = await connected()
+        except TimeoutError:
+            return TIMED_OUT
         except OSError:
             await asyncio.sleep(RECONNECT_S)
             return LOST

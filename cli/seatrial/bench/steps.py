@@ -45,6 +45,11 @@ class Tally:
         else:
             self.failed += 1
 
+    @property
+    def unanswered(self) -> int:
+        """How many ended without an answer."""
+        return self.refused + self.timed_out + self.failed
+
 
 @dataclass(frozen=True)
 class Step:
@@ -129,6 +134,6 @@ def knee_of(steps: Sequence[Step]) -> Step | None:
     thumb for probabilistic problems in computer communications, ICC 1979). None where nothing was
     answered, or where the load never went beyond it.
     """
-    answered = [step for step in steps if step.answered]
+    answered = sorted((step for step in steps if step.answered), key=lambda step: step.load)
     best = max(answered, key=lambda step: step.power, default=None)
     return None if best is None or best is answered[-1] else best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from seatrial_contracts.key_file import read_key
 
 try:
     from seatrial.bench.limit import runtime_limit
-    from seatrial.bench.load import Load
+    from seatrial.bench.load import MOST_CLOSED, Load
     from seatrial.bench.plot import check_plot, plot_run
     from seatrial.bench.requests import PROTOCOLS, V1, requests_of
     from seatrial.bench.run import Run, run_load
@@ -52,7 +53,7 @@ class Several(click.ParamType[Any]):
             found = tuple(self._number(part) for part in str(value).split(","))
         except ValueError:
             found = (0,)
-        if min(found) <= 0:
+        if min(found) <= 0 or not math.isfinite(max(found)):
             self.fail(f"got '{value}', want numbers above 0, parted by commas", param, ctx)
         return found
 
@@ -135,6 +136,9 @@ def command(
     """  # noqa: D301  (click's mark)
     if plot is not None:
         check_plot(plot)
+    if max(connections) > MOST_CLOSED:
+        got = f"{max(connections)} connections"
+        raise DeclarationError("--connections", got, f"at most {MOST_CLOSED} at once")
     remote = target.startswith(("http://", "https://"))
     if not remote and (model or beside):
         raise click.UsageError("--model and --bundle go with a server's URL")

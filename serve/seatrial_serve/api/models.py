@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.errors import BundleError, Unavailable
+from seatrial_contracts.errors import BundleError, SeatrialError, Unavailable
 from seatrial_contracts.kinds.classes import MOST_LISTED
 from seatrial_serve.api.routing import (
     found,
@@ -28,6 +29,7 @@ from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.drain import Drain
 
+log = logging.getLogger("seatrial.models")
 NOT_READY: dict[str, Any] = {
     "responses": {
         503: {"description": "It does not, and why."},
@@ -257,6 +259,9 @@ async def detail(repository: Repository, entry: Entry, receipts: ReceiptReader) 
         return {}
     except BundleError as error:
         return {"code": error.code, "reason": str(error)}
+    except SeatrialError as error:  # a policy or an extra of the server's: its text is not for all
+        log.warning("%s %s cannot be described: %s", entry.name, entry.version, error)
+        return {"code": "E_LOAD", "reason": "it cannot be described; the server's log says why"}
     return {
         "contract": short_contract(model.contract),
         "inputs": model.contract.row_schema(),

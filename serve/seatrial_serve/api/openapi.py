@@ -16,7 +16,7 @@ import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
-from seatrial_contracts.errors import MOST_FAULTS, BundleError, Unavailable
+from seatrial_contracts.errors import MOST_FAULTS, SeatrialError
 from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.feedback import Told
@@ -216,7 +216,7 @@ class ApiDocument:
         for entry in entries:
             try:
                 model = self._repository.known(entry)
-            except (Unavailable, BundleError):  # the version's own readiness says why
+            except SeatrialError:  # the version's own page says why
                 continue
             parts = self._of_models.get(entry)
             if parts is None:

@@ -87,9 +87,7 @@ class Entry:
     @property
     def is_available(self) -> bool:
         """Is it ready, or will it be loaded when it is asked for?"""
-        return self.state is State.READY or (
-            self.demand is not None and self.state is not State.FAILED
-        )
+        return self.state in (State.READY, State.COLD)
 
     @property
     def takes_traffic(self) -> bool:

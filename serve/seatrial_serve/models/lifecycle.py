@@ -281,9 +281,11 @@ class ModelLifecycle:
             if there is not None and there.stamp == entry.stamp and there.state is not State.FAILED:
                 continue
             self._begin(entry)
-            if entry.state is State.COLD and not self._repository.versions(entry.name):
-                self._repository.put(entry)  # nobody has asked for it, and it replaces nothing
-                continue
+            if entry.state is State.COLD:
+                if not self._repository.versions(entry.name):
+                    self._repository.put(entry)  # nobody has asked for it: it replaces nothing
+                    continue
+                entry.state = State.LOADING
             if rest is None or await asyncio.to_thread(rest.may_try, entry.path, entry.stamp):
                 if there is not None and there.digest != entry.digest:
                     text = "%s %s: other bytes under the same version: %s before, %s now"
@@ -386,7 +388,10 @@ class ModelLifecycle:
         """
         async with self._change_of(model.name):
             entry = self._repository.find(model.name, model.bundle.version)
-            if entry is None or entry.model is not model:
+            if entry is None or not (
+                entry.model is model
+                or (entry.state is State.COLD and entry.digest == model.bundle.digest)
+            ):
                 return
             log.error("%s %s takes no more traffic: %s", entry.name, entry.version, reason)
             record("distrust", model=entry.name, version=entry.version, code=code)
@@ -407,7 +412,8 @@ class ModelLifecycle:
         for older in found:
             there = self._repository.find(older.name, older.version)
             if there is None or not there.is_available:
-                self._repository.put(self._begin(older))
+                self._begin(older).state = State.LOADING
+                self._repository.put(older)
                 await self._load(older)
             if self._takes_traffic(older):
                 log.warning("%s %s follows it", older.name, older.version)
@@ -428,7 +434,7 @@ class ModelLifecycle:
             room: AbstractContextManager[None] = nullcontext()
         else:
             try:
-                room = await self._demand.room(entry)
+                room = await self._demand.room(entry, lambda: not self._stops)
             except Unavailable as error:
                 entry.state, entry.code, entry.reason = State.FAILED, error.code, str(error)
                 log.error("%s %s is not ready: %s", entry.name, entry.version, error)
@@ -446,14 +452,21 @@ class ModelLifecycle:
             if self._demand is not None:
                 self._demand.hold(entry)
 
-    async def _load_cold(self, entry: Entry) -> None:
-        """Load a version that somebody asks for, in the room that was made, if it is still cold."""
+    async def _load_cold(self, entry: Entry, wanted: Callable[[], bool]) -> bool:
+        """Load a version that somebody asks for, if it is still cold: see `OnDemand`."""
+        assert self._demand is not None
         async with self._change_of(entry.name):
-            if entry.state is State.COLD and self._repository.holds(entry):
+            if not self._repository.holds(entry):
+                text = f"{entry.name} {entry.version} is no longer served"
+                raise Unavailable("E_NOT_READY", text)
+            if entry.state is not State.COLD:
+                return False
+            with await self._demand.room(entry, wanted):
                 await self._load_now(entry)
-                if not entry.is_available:
-                    self._repository.choose_default(entry.name)
-                    await self._tell()
+            if not entry.is_available:
+                self._repository.choose_default(entry.name)
+                await self._tell()
+            return True
 
     async def _unload_cold(self, entry: Entry) -> None:
         """Free the memory of a version that no request has, until somebody asks for it again."""

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 from seatrial_contracts.errors import Unavailable
@@ -60,7 +61,7 @@ class OnDemand:
 
     def __init__(
         self,
-        load: Callable[[Entry], Coroutine[Any, Any, None]],
+        load: Callable[[Entry, Callable[[], bool]], Coroutine[Any, Any, bool]],
         unload: Callable[[Entry], Coroutine[Any, Any, None]],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         limit_bytes: int,
@@ -72,6 +73,8 @@ class OnDemand:
     ) -> None:
         """`load` and `unload` change one version, if that is still to be done.
 
+        `load` is told how to ask whether somebody still waits, makes `room`, and returns whether it
+        has loaded the version. Raises `Unavailable` where that is not there any more.
         `spawn` begins a task of the server's; `stops`: is nothing to be loaded any more?
         `limit_bytes`: what the versions in memory may take together.
         """
@@ -81,7 +84,7 @@ class OnDemand:
         self._slots, self._at_once = asyncio.Semaphore(loads_at_once), loads_at_once
         self._loads: dict[Entry, Load] = {}
         self._held: set[Entry] = set()
-        self._reserved_bytes, self._typical_s, self._busy_until_s = 0, TYPICAL_S, 0.0
+        self._reserved_bytes, self._typical_s = 0, TYPICAL_S
         metrics.watch(
             limit_bytes, lambda: self.held_bytes, lambda: len(self._held), lambda: len(self._loads)
         )
@@ -119,9 +122,8 @@ class OnDemand:
         if self._stops():
             raise Unavailable("E_NOT_READY", "this server stops, and loads nothing any more")
         expected_s, now = entry.load_s or self._typical_s, self._clock()
-        ends_s = max(now, self._busy_until_s) + expected_s / self._at_once
-        self._busy_until_s = ends_s
-        load = self._loads[entry] = Load(entry, expected_s, max(ends_s, now + expected_s))
+        before_s = sum(load.expected_s for load in self._loads.values()) / self._at_once
+        load = self._loads[entry] = Load(entry, expected_s, now + before_s + expected_s)
         self._spawn(self._run(load))
         return load
 
@@ -130,10 +132,8 @@ class OnDemand:
         entry, error = load.entry, None
         try:
             async with self._slots:
-                if self._wanted(load):
-                    with await self.room(entry, lambda: self._wanted(load)):
-                        await self._load(entry)
-                        self._metrics.loaded(entry.name, entry.version, entry.load_s)
+                if self._wanted(load) and await self._load(entry, partial(self._wanted, load)):
+                    self._metrics.loaded(entry.name, entry.version, entry.load_s)
         except Unavailable as unavailable:
             error = unavailable
         except Exception:  # whoever waits is told, and the next one may try again
@@ -141,8 +141,6 @@ class OnDemand:
             error = Unavailable("E_NOT_READY", f"{entry.name} {entry.version} did not load")
         finally:
             del self._loads[entry]
-            if not self._loads:
-                self._busy_until_s = 0.0
         if error is not None:
             load.done.set_exception(error)
             load.done.exception()  # it is seen, also where nobody waits any more
@@ -152,18 +150,18 @@ class OnDemand:
     def _wanted(self, load: Load) -> bool:
         return not self._stops() and load.wanted_until_s >= self._clock()
 
-    async def room(
-        self, entry: Entry, wanted: Callable[[], bool] = lambda: True
-    ) -> AbstractContextManager[None]:
+    async def room(self, entry: Entry, wanted: Callable[[], bool]) -> AbstractContextManager[None]:
         """Make room for a version, and return a context in which it is taken.
 
         Raises `Unavailable` where none can be made, and once it is not `wanted` any more.
         """
-        need_bytes = entry.memory_bytes or await asyncio.to_thread(assumed_bytes, entry)
-        stays_bytes = sum(held.memory_bytes for held in self._held if held.demand is None)
-        if stays_bytes + need_bytes > self._limit_bytes:
-            raise NoRoom(entry, need_bytes, self._limit_bytes)
+        need_bytes = entry.memory_bytes
+        if not 0 < need_bytes <= self._limit_bytes:  # requests may have grown beside its last load
+            need_bytes = await asyncio.to_thread(assumed_bytes, entry)
         while self.held_bytes + self._reserved_bytes + need_bytes > self._limit_bytes:
+            stays_bytes = sum(held.memory_bytes for held in self._held if held.demand is None)
+            if stays_bytes + need_bytes > self._limit_bytes:
+                raise NoRoom(entry, need_bytes, self._limit_bytes)
             victim, in_s = self._least_worth()
             if victim is not None:
                 self._metrics.evicted(victim.name, victim.version)

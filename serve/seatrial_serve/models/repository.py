@@ -9,7 +9,7 @@ from typing import Literal
 
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES, MOST_BODY_BYTES, Contract
 from seatrial_contracts.contract_changes import compare_contracts, may_replace
-from seatrial_contracts.errors import DeclarationError, ModelError, SeatrialError
+from seatrial_contracts.errors import BundleError, DeclarationError, ModelError, SeatrialError
 from seatrial_contracts.manifest import version_key
 from seatrial_serve.metrics.pressure import Pressure
 from seatrial_serve.metrics.standing import Standing
@@ -229,10 +229,10 @@ class Repository:
         """Is it still the entry of its version?"""
         return self._entries.get(entry.name, {}).get(entry.version) is entry
 
-    def serves(self, name: str, version: str) -> bool:
-        """Does a version take traffic, and do its sources still hold it?"""
+    def serves(self, name: str, version: str, digest: str) -> bool:
+        """Does this bundle of a version take traffic, and do its sources still hold it?"""
         entry = self.find(name, version)
-        if entry is None or not entry.takes_traffic:
+        if entry is None or not entry.takes_traffic or entry.digest != digest:
             return False
         homes = self.sources.homes().values()
         paths = [
@@ -262,6 +262,15 @@ class Repository:
         ready = [entry.takes_traffic for entry in self._served.values()]
         return all(ready) or (self._wanted == "any" and any(ready))
 
+    def _below(self, entry: Entry) -> list[Entry]:
+        """The available versions below one, the highest first."""
+        versions = self._entries.get(entry.name, {}).values()
+        return [
+            other
+            for other in versions
+            if other.is_available and version_key(other.version) < version_key(entry.version)
+        ]
+
     def known(self, entry: Entry) -> KnownModel:
         """The model of a version that takes traffic, or what is known of it before it is loaded.
 
@@ -279,13 +288,21 @@ class Repository:
         That is so if it would take over from the older one under the same major version.
         """
         served = self._served.get(entry.name)
+        if served is entry:  # nothing is in memory: what would it have taken over from?
+            served = next(iter(self._below(entry)), None)
         if (
             served is None
             or not served.is_available
             or version_key(served.version) >= version_key(entry.version)
         ):
             return
-        differences = compare_contracts(self.known(served).contract, contract)
+        try:
+            old = self.known(served).contract
+        except BundleError as error:
+            text = "%s %s: there is no contract of %s to compare its own with: %s"
+            log.warning(text, entry.name, entry.version, served.version, error)
+            return
+        differences = compare_contracts(old, contract)
         if not may_replace(served.version, entry.version, differences):
             text = (
                 f"it would break clients of {served.version} under the same major version: "

@@ -1,7 +1,7 @@
 """Threads that are shared fairly: those of the host stage by clients, the cores by models.
 
-A request of a thousand images does not stand before other rows, nor a slow model before a quick
-one for longer than one of its batches.
+A request of a thousand images does not stand before other rows, nor the queue of a slow model
+before a quick one: that waits for what the threads have, and for one more that they were handed.
 """
 
 from __future__ import annotations

@@ -49,10 +49,13 @@ class SeenVersions:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder, self._known = folder or state_folder(), dict[str, Seen]()
 
-    def check(self, name: str, version: str, digest: str, serves: Callable[[str], bool]) -> None:
+    def check(
+        self, name: str, version: str, digest: str, serves: Callable[[str, str], bool]
+    ) -> None:
         """Raise `BundleError` with E_ROLLBACK for an older version, or another bundle of this one.
 
-        `serves`: does a version take traffic here? An older one beside the highest is no rollback.
+        `serves`: does a version, of this digest, take traffic here? An older one beside the highest
+        is no rollback.
         """
         seen = self.highest(name)
         if seen is None or version_key(version) > seen.key:
@@ -62,7 +65,7 @@ class SeenVersions:
         if version == seen.version and digest != seen.digest:
             got = f"digest {digest[:16]}, after {seen.digest[:16]} was served as this version"
             raise BundleError("E_ROLLBACK", where, got, "that bundle or a higher version", mend)
-        if version != seen.version and not serves(seen.version):
+        if version != seen.version and not serves(seen.version, seen.digest):
             raise BundleError("E_ROLLBACK", where, f"{version} after {seen.version}", want, mend)
 
     def highest(self, name: str) -> Seen | None:

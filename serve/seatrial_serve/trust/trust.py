@@ -20,15 +20,15 @@ class Trust:
     def __init__(
         self,
         policy: Path,
-        serves: Callable[[str, str], bool],
+        serves: Callable[[str, str, str], bool],
         *,
         allow_rollback: bool = False,
         seen: SeenVersions | None = None,
     ) -> None:
         """Read the policy once, so that a wrong one is told at start.
 
-        `serves`: does a version of a model, by its name here, take traffic, and is it still
-        there? Raises `DeclarationError`.
+        `serves`: does a version of a model, by its name here, and of this digest take traffic, and
+        is it still there? Raises `DeclarationError`.
         """
         self._policy, self._serves, self._allow_rollback = policy, serves, allow_rollback
         self._seen = seen or SeenVersions()

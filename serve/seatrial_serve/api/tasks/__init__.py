@@ -25,22 +25,24 @@ TASKS: Sequence[type[Task[Any]]] = (
     QuestionAnswering, ZeroShotClassification, ImageClassification, ObjectDetection,
     ImageSegmentation, AudioClassification, AutomaticSpeechRecognition,
 )  # fmt: skip
-_known: WeakKeyDictionary[KnownModel, Sequence[Task[Any]]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[KnownModel, Sequence[type[Task[Any]]]] = WeakKeyDictionary()
+"""Which tasks each model does. A `Task` itself would hold its model for ever."""
 
 
 def tasks_of(model: KnownModel) -> Sequence[Task[Any]]:
-    """The tasks that a model does; they are looked for once."""
+    """The tasks that a model does; which ones is looked for once."""
     found = _known.get(model)
     if found is None:
-        found = _known[model] = [task for each in TASKS if (task := _tried(each, model))]
-    return found
+        found = _known[model] = [each for each in TASKS if _does(model, each)]
+    return [task(model) for task in found]
 
 
-def _tried(task: type[Task[Any]], model: KnownModel) -> Task[Any] | None:
+def _does(model: KnownModel, task: type[Task[Any]]) -> bool:
     try:
-        return task(model)
+        task(model)
     except Refusal:
-        return None
+        return False
+    return True
 
 
 def task_for(model: KnownModel, inputs: Any) -> Task[Any]:

@@ -6,7 +6,7 @@ import { difference } from "./difference.js";
 import { make } from "./dom.js";
 import { feedbackForm } from "./feedback.js";
 import { Form } from "./form.js";
-import { journey } from "./journey.js";
+import { timingBar } from "./timings.js";
 import { Lines } from "./lines.js";
 import { requestOf } from "./request.js";
 import { Samples } from "./samples.js";
@@ -34,7 +34,7 @@ export class Try {
 
   /** A choice of a second version that answers the same row, where there is one. */
   beside() {
-    const others = this.model.versions.filter(({ version, state }) => version !== this.version.version && state === "READY");
+    const others = this.model.versions.filter(({ version, state }) => version !== this.version.version && ["READY", "COLD"].includes(state));
     if (!others.length) return "";
     this.other = make("select", {}, make("option", { value: BESIDE }, BESIDE), others.map(({ version }) => make("option", { value: version }, version)));
     return make("label", { class: "soft" }, "Beside it, version ", this.other);
@@ -80,7 +80,7 @@ export class Try {
     const [prediction] = said.predictions;
     const about = make("p", { class: "soft" }, [`Version ${said.model_version}`, version.execution?.variant].filter(Boolean).join(", "));
     const told = Object.keys(this.truth).length > 0 && feedbackForm(this.model.name, said.model_version, this.truth, asked.values, prediction);
-    const words = await showAnswer(element, said, version, asked, about, journey(took, headers.get("server-timing")), ...(told ? [told] : []));
+    const words = await showAnswer(element, said, version, asked, about, timingBar(took, headers.get("server-timing")), ...(told ? [told] : []));
     return { element, words, prediction };
   }
 

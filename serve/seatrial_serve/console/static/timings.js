@@ -4,9 +4,9 @@ import { make } from "./dom.js";
 import { count, seconds } from "./format.js";
 
 /** In the order of a request's way; "other" is what no phase measures: parsing, checks, the socket. */
-const PHASES = ["queue", "front", "prepare", "run", "encode", "other"];
+const PHASES = ["load", "queue", "front", "prepare", "run", "encode", "other"];
 const MEANINGS = {
-  queue: "waited for a batch", front: "made into tensors", prepare: "prepared by its graph", run: "ran in the model", encode: "written as JSON", other: "read, checked, sent",
+  load: "loaded the model", queue: "waited for a batch", front: "made into tensors", prepare: "prepared by its graph", run: "ran in the model", encode: "written as JSON", other: "read, checked, sent",
 };
 
 /** The header Server-Timing: name -> `{dur, desc}`, in milliseconds. */
@@ -19,7 +19,7 @@ export function timings(header) {
 }
 
 /** `took` is the whole round trip in milliseconds, `header` what the server says of its part. */
-export function journey(took, header) {
+export function timingBar(took, header) {
   const { total, batch, ...phases } = timings(header);
   const trip = `round trip ${seconds(took / 1000)}`;
   if (!total) return make("p", { class: "soft" }, trip);
@@ -32,7 +32,7 @@ export function journey(took, header) {
     return part;
   });
   return make(
-    "div", { class: "journey" },
+    "div", { class: "timings" },
     make("p", { class: "soft" }, `${trip}, of which ${seconds(total.dur / 1000)} in the server, in a batch of ${count(batch.desc)} row${batch.desc === "1" ? "" : "s"}`),
     make("div", { class: "way", role: "img", "aria-label": `Time in the server: ${words.join(", ")}` }, parts),
     make("ul", { class: "legend" }, spans.map(([name, ms]) => make("li", { title: MEANINGS[name] }, make("span", { class: `part ${name}` }), name, make("b", {}, seconds(ms / 1000))))),
