@@ -34,7 +34,8 @@ VARIABLES = {
 """Setting of pip -> variables of the environment that say the same to uv."""
 ALIKE = frozenset(
     {
-        "break-system-packages", "cache-dir", "disable-pip-version-check", "keyring-provider",
+        "break-system-packages", "cache-dir", "config-file", "disable-pip-version-check",
+        "keyring-provider",
         "no-cache-dir", "no-color", "no-input", "no-warn-script-location", "progress-bar", "quiet",
         "require-virtualenv", "retries", "root-user-action", "verbose", "yes",
     }
@@ -55,6 +56,8 @@ def main(what: str, constraints: str) -> int:
         flags, variables = uv_settings(settings)
         # As pip does: the best version of all indexes, not that of the first one that has any.
         how = ("--index-strategy", "unsafe-best-match", "--compile-bytecode")
+        print("uv installs, and then compiles some 20,000 files to bytecode, about a minute",
+              flush=True)  # fmt: skip
         command = [sys.executable, "-m", "uv", "pip", "install", *how, *flags, *wanted]
         if subprocess.run(command, check=False, env=os.environ | variables).returncode == 0:
             return 0

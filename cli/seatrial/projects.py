@@ -40,7 +40,6 @@ PLACES = {"gitignore": ".gitignore", "workflow.yml": ".github/workflows/release-
 """File of a template -> where it goes, if that is another name."""
 MODEL = "model-name"
 """Stands for the model's name in the templates."""
-ARGUMENTS = "plan, age_days, spent, active"
 """Stands for the arguments of a model of a table in the templates."""
 MOST_CLASSES, FEW_ROWS, FEW_NUMBERS = 200, 20, 20
 
@@ -152,7 +151,6 @@ def of_table(text: str, learnt: Learnt) -> str:
     for name, value in learnt.constants.items():
         line = f"{name} = {value}".replace("\\", r"\\")
         text = re.sub(rf"^{name} = .*$", line, text, flags=re.MULTILINE)
-    text = text.replace(ARGUMENTS, ", ".join(learnt.fields))
     if learnt.file.endswith(".parquet"):
         text = text.replace("train.csv", learnt.file).replace("read_csv", "read_parquet")
     return text
@@ -189,7 +187,6 @@ def learnt_from(table: Any, target: str, file: str, task: str) -> Learnt:
         "TARGET": repr(target),
         "ANSWER": repr(answer),
         "SENT": repr(tuple(map(str, sent.columns))),
-        "FIELDS": repr((*words, *fields)),
         "NUMBERS": repr(fields),
         "WIDTH": len(numbers),
         "WORDS": repr(words),

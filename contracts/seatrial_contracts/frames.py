@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from keyword import iskeyword
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import create_model
@@ -99,12 +100,13 @@ def rows_of_frame(frame: Any, names: Mapping[str, Any] | None = None) -> list[di
 def names_of(columns: Iterable[Any]) -> dict[str, Any]:
     """Name of a field -> the column that it stands for, of a data frame's columns.
 
-    What no name may hold becomes `_`. Raises `DeclarationError` where two columns have one name.
+    What no name may hold becomes `_`; a word of Python's own gets `column_` before it. Raises
+    `DeclarationError` where two columns have one name.
     """
     found: dict[str, Any] = {}
     for column in columns:
         name = re.sub(r"\W+", "_", str(column)).strip("_")
-        if not is_field_name(name):
+        if not is_field_name(name) or iskeyword(name) or name == "self":
             name = f"column_{name}".rstrip("_")
         if name in found:
             got = f"two columns that are called '{name}'"

@@ -127,7 +127,7 @@ def test_many_numbers_are_packed_into_one_tensor(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
     run("new", "wide", "--frame", "wide.parquet")
     text = Path("wide/pipeline.py").read_text()
-    assert "def forward(self, numbers):" in text
+    assert "NUMBERS = ('numbers',)" in text
     assert "read_parquet(TABLE)" in text
     assert "WIDTH = 40" in text
     assert 'packed="numbers"' in Path("wide/rows.py").read_text()
@@ -221,3 +221,22 @@ def test_a_folder_of_transformers_becomes_a_project(
     bundle = st.export(st.load_pipeline("mine/pipeline.py:pipeline"))
     assert st.parity(bundle).passed
     assert bundle.predict({"text": "it was great"})["label"]["label"] in ("complaint", "praise")
+
+
+@pytest.mark.slow
+def test_flags_with_holes_and_columns_of_awkward_names_make_a_project_that_runs(here: Path) -> None:
+    chance = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "active": chance.choice([True, False, None], 200),
+            "class": chance.choice(["a", "b"], 200),
+            "self": chance.integers(0, 9, 200),
+            "training": chance.choice(["x", "y"], 200),
+            "torch": chance.random(200),
+            "stays": chance.choice(["yes", "no"], 200),
+        }
+    )
+    frame.to_csv("train.csv", index=False)
+    run("new", "odd", "--frame", "train.csv")
+    said = run("contract", "odd/pipeline.py:pipeline")
+    assert all(f'"{name}"' in said for name in ("active", "column_class", "column_self", "torch"))

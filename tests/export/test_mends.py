@@ -286,7 +286,7 @@ def test_logits_of_a_label_are_sealed_with_a_finding_whose_mend_takes_it_away(
     found = findings(sealed(tmp_path / "logits", Row, Level, model, ROWS[:8]))
     assert "output 'level', golden row 0: got the scores" in found
     assert "want numbers from 0 to 1, together 1: clients get them as they are" in found
-    assert "level.softmax(-1) in forward, or model=nn.Sequential(model, nn.Softmax(-1))" in found
+    assert "level.softmax(-1) in forward" in found
     mended = nn.Sequential(model, nn.Softmax(-1))
     assert "scores" not in findings(sealed(tmp_path / "mended", Row, Level, mended, ROWS[:8]))
 
@@ -299,7 +299,5 @@ def test_logits_of_several_labels_are_refused_and_the_mend_seals(tmp_path: Path)
         st.SeatrialError, match=r"got the scores .*, want numbers from 0 to 1\n"
     ) as said:
         sealed(tmp_path, Row, Levels, model, ROWS[:8])
-    assert "level.sigmoid() in forward, or model=nn.Sequential(model, nn.Sigmoid())" in str(
-        said.value
-    )
+    assert "level.sigmoid() in forward" in str(said.value)
     sealed(tmp_path, Row, Levels, nn.Sequential(model, nn.Sigmoid()), ROWS[:8])

@@ -18,7 +18,12 @@ comparator = pytest.importorskip("polygraphy.comparator", reason="Polygraphy is 
 from polygraphy.logger import G_LOGGER  # noqa: E402  (after the skip)
 
 # Its relative errors near 0.
-pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in divide:RuntimeWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:overflow encountered in divide:RuntimeWarning",
+    "ignore:overflow encountered in reduce:RuntimeWarning",
+    "ignore:invalid value encountered in reduce:RuntimeWarning",
+    "ignore:invalid value encountered in subtract:RuntimeWarning",
+)
 G_LOGGER.module_severity = G_LOGGER.CRITICAL
 NUMBERS = some.floats(-100, 100, width=32)
 ERRORS = some.floats(-1, 1, width=32)

@@ -192,7 +192,10 @@ async def test_a_model_that_fails_its_load_says_so(tmp_path: Path, loads: Loads)
         loads.error = ""
         await answered(running, "two")
         assert states(running)["one"] == "FAILED"
-        assert (await running.client.get("/v2/health/ready")).status_code == 503
+        ready = await running.client.get("/v2/health/ready")
+        assert ready.status_code == 200  # it keeps no other from being asked
+        assert [each["name"] for each in ready.json()["not_ready"]] == ["one"]
+        assert (await running.client.get("/v2/models/one/ready")).status_code == 503
         await running.lifecycle.reload()
         await answered(running, "one")
 

@@ -71,10 +71,7 @@ def check_scores(candidate: Candidate) -> None:
     """
     for odd in odd_scores(candidate.declared.contract, candidate.golden.answers):
         layer = LAYERS[type(odd.kind)]
-        mend = (
-            f"if they are logits, return {odd.output}.{layer.lower()} in forward, or "
-            f"model=nn.Sequential(model, nn.{layer})"
-        )
+        mend = f"if they are logits, return {odd.output}.{layer.lower()} in forward"
         what = f"output '{odd.output}', golden row {odd.row}"
         got = f"got the scores {odd.numbers}, want {odd.want}"
         if odd.kind.is_bounded:

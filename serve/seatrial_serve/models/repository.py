@@ -258,8 +258,11 @@ class Repository:
 
     @property
     def ready(self) -> bool:
-        """Do enough models take traffic: all of them, or any where that was asked for?"""
-        ready = [entry.takes_traffic for entry in self._served.values()]
+        """Do enough models take traffic: all of them, or any where that was asked for?
+
+        One that is loaded on demand and has failed keeps no other from being asked.
+        """
+        ready = [entry.takes_traffic or entry.demand is not None for entry in self._served.values()]
         return all(ready) or (self._wanted == "any" and any(ready))
 
     def _below(self, entry: Entry) -> list[Entry]:

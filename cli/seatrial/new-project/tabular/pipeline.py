@@ -17,7 +17,6 @@ TABLE = Path(__file__).with_name("train.csv")
 TARGET = "left"
 ANSWER = "left"
 SENT = ("plan", "age_days", "spent", "active")
-FIELDS = ("plan", "age_days", "spent", "active")
 NUMBERS = ("age_days", "spent", "active")
 WIDTH = 3
 WORDS = {"plan": 4}
@@ -32,15 +31,20 @@ class Net(nn.Module):
         self.register_buffer("mean", torch.zeros(WIDTH))
         self.register_buffer("std", torch.ones(WIDTH))
         # One more than there are words: a missing one has a code of its own.
-        self.words = nn.ModuleDict({name: nn.Embedding(n, 4) for name, n in WORDS.items()})
+        self.words = nn.ModuleList(nn.Embedding(n, 4) for n in WORDS.values())
         outputs = max(1, len(CLASSES))
         width = 2 * WIDTH + 4 * len(WORDS)
         self.body = nn.Sequential(nn.Linear(width, 32), nn.ReLU(), nn.Linear(32, outputs))
 
     def numbers(self, fields):
         """float32 (batch, WIDTH), NaN where a value is missing."""
-        columns = [fields[name].to(torch.float32) for name in NUMBERS]
-        return torch.cat([c if c.ndim == 2 else c[:, None] for c in columns], 1)
+        columns = []
+        for name in NUMBERS:
+            column = fields[name].to(torch.float32)
+            if f"{name}_present" in fields:  # a flag that may be missing
+                column = torch.where(fields[f"{name}_present"], column, torch.nan)
+            columns.append(column if column.ndim == 2 else column[:, None])
+        return torch.cat(columns, 1)
 
     def fit(self, fields):
         """Take the mean and the spread of what it is trained on."""
@@ -51,7 +55,7 @@ class Net(nn.Module):
     def scores(self, **fields):
         """(batch, classes) before the softmax."""  #: label
         """(batch, 1) in the unit of the target."""  #: number
-        parts = [self.words[name](fields[name]) for name in WORDS]
+        parts = [embed(fields[name]) for embed, name in zip(self.words, WORDS, strict=True)]
         if NUMBERS:
             values = self.numbers(fields)
             missing = values.isnan()
@@ -59,10 +63,9 @@ class Net(nn.Module):
             parts += [scaled, missing.to(torch.float32)]
         return self.body(torch.cat(parts, 1))
 
-    def forward(self, plan, age_days, spent, active):
+    def forward(self, **fields):
         """Probabilities, (batch, classes)."""  #: label
         """One number for each row, (batch,)."""  #: number
-        fields = dict(zip(FIELDS, [plan, age_days, spent, active], strict=True))
         return torch.softmax(self.scores(**fields), 1)  #: label
         return self.scores(**fields)[:, 0]  #: number
 

@@ -12,7 +12,7 @@ export function trialsSection(version) {
     "section", { class: "card", "aria-labelledby": "trials" },
     make("h2", { id: "trials" }, "How it was tested"),
     make("p", { class: "soft" }, "Every answer below was compared with the training side's, in the units of the output."),
-    execution || make("p", { class: "soft" }, "It is not loaded: its first request loads it, and its load gate runs then."),
+    !execution && make("p", { class: "soft" }, "It is not loaded: its first request loads it, and its load gate runs then."),
     facts([
       ["Variant", execution?.variant], ["Sealed with it", bundle.variants.map(({ name }) => name).filter((name) => name !== execution?.variant).join(", ")], ["Runs on", execution?.provider], ["Loaded and tried in", execution && seconds(version.load_seconds)],
       ["Batches", batches(bundle, execution)],
