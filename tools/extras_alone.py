@@ -4,7 +4,7 @@
     make test-extras EXTRAS="age serve,text"  these two environments
 
 Without an extra every probe below is run; with one, those that it is for. If the extras of a probe
-are there, it must work. If one is missing, the last line must name it, and the line that installs it.
+are there, it must work. If one is missing, the last line must name it, and how it is installed.
 The last lines of a run are the table of docs, "Extras that were tried alone".
 
 uv installs. What pip's own configuration holds, uv reads from its variables (UV_FIND_LINKS, ...).
