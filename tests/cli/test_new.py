@@ -238,5 +238,8 @@ def test_flags_with_holes_and_columns_of_awkward_names_make_a_project_that_runs(
     )
     frame.to_csv("train.csv", index=False)
     run("new", "odd", "--frame", "train.csv")
-    said = run("contract", "odd/pipeline.py:pipeline")
+    command = [sys.executable, "-m", "seatrial", "contract", "pipeline.py:pipeline"]
+    done = subprocess.run(command, cwd=here / "odd", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout
     assert all(f'"{name}"' in said for name in ("active", "column_class", "column_self", "torch"))
