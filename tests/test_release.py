@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import yaml
 from support.pages import page
 from support.servers import ROOT
 
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 RELEASE = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
 BY_NAME = re.compile(r"pip install[^\n`]*?[\s'\"](seatrial(?:\[[\w,]+\])?)(?=['\"\s=<>~]|$)")
 """An installation by the name alone, which an index would answer."""
@@ -51,16 +49,6 @@ def test_every_extra_that_is_named_is_one() -> None:
     }
     assert len(named) > 10
     assert named <= known
-
-
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_each_workflow_is_one_that_github_can_read(workflow: Path) -> None:
-    judge = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
-    done = subprocess.run(
-        [*judge, "vendor.github-workflows", str(workflow)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
 
 
 def test_a_release_publishes_what_was_tested_and_built_without_a_secret() -> None:

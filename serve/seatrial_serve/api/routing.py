@@ -13,7 +13,7 @@ from seatrial_contracts.errors import Refusal
 from seatrial_serve.access.caller import Caller, Scope
 from seatrial_serve.api.http_request import CALLER
 from seatrial_serve.models.described import KnownModel
-from seatrial_serve.models.entry import Entry, NotLoaded
+from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.repository import Repository
 
 Thing = TypeVar("Thing")
@@ -100,10 +100,9 @@ async def known_model(repository: Repository, entry: Entry) -> KnownModel:
 
     See `Repository.known` for what it raises.
     """
-    try:
+    if entry.model is not None:
         return entry.ready_model()
-    except NotLoaded:
-        return await asyncio.to_thread(repository.describe, entry)
+    return await asyncio.to_thread(repository.known, entry)  # which may read files
 
 
 def default_entry(repository: Repository) -> Entry:

@@ -227,7 +227,7 @@ class Repository:
 
     def holds(self, entry: Entry) -> bool:
         """Is it still the entry of its version?"""
-        return self._entries.get(entry.name, {}).get(entry.version) is entry
+        return self.find(entry.name, entry.version) is entry
 
     def serves(self, name: str, version: str, digest: str) -> bool:
         """Does this bundle of a version take traffic, and do its sources still hold it?"""
@@ -265,14 +265,12 @@ class Repository:
         ready = [entry.takes_traffic or entry.demand is not None for entry in self._served.values()]
         return all(ready) or (self._wanted == "any" and any(ready))
 
-    def _below(self, entry: Entry) -> list[Entry]:
-        """The available versions below one, the highest first."""
-        versions = self._entries.get(entry.name, {}).values()
-        return [
-            other
-            for other in versions
-            if other.is_available and version_key(other.version) < version_key(entry.version)
-        ]
+    def _below(self, entry: Entry) -> Entry | None:
+        """The highest available version below one."""
+        key = version_key(entry.version)
+        versions = self.versions(entry.name).values()
+        below = (each for each in versions if each.is_available and version_key(each.version) < key)
+        return next(below, None)
 
     def known(self, entry: Entry) -> KnownModel:
         """The model of a version that takes traffic, or what is known of it before it is loaded.
@@ -292,7 +290,7 @@ class Repository:
         """
         served = self._served.get(entry.name)
         if served is entry:  # nothing is in memory: what would it have taken over from?
-            served = next(iter(self._below(entry)), None)
+            served = self._below(entry)
         if (
             served is None
             or not served.is_available
