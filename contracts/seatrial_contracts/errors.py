@@ -72,7 +72,8 @@ class Refusal(SeatrialError):
         got, want = shortened(got), shortened(want)
         super().__init__(printable(sentence(where, got, want, mend)))
         self.code, self.where = code, where
-        self._said = got, want, mend
+        self.said = got, want, mend
+        """What it got, what it wants, and the mend, if there is one."""
         self.listed: tuple[Refusal, ...] = ()
         self.unlisted = 0
 
@@ -134,7 +135,7 @@ class Refusal(SeatrialError):
 
     def at(self, where: str) -> Refusal:
         """The same refusal, found at `where`: for checks that do not know their field and row."""
-        return Refusal(self.code, where, *self._said)
+        return Refusal(self.code, where, *self.said)
 
     def in_row(self, row: int) -> Refusal:
         """The same refusal of another row, for checks that saw only some of the rows."""
@@ -157,11 +158,11 @@ class Refusal(SeatrialError):
 
     def got(self, got: str, mend: str | None = None) -> Refusal:
         """The same refusal, of a value that may be shown."""
-        return Refusal(self.code, self.where, got, self._said[1], mend or self._said[2])
+        return Refusal(self.code, self.where, got, self.said[1], mend or self.said[2])
 
     def adding(self, note: str) -> Refusal:
         """The same refusal with one more thing to know."""
-        got, want, mend = self._said
+        got, want, mend = self.said
         added = Refusal(self.code, self.where, got, want, f"{mend}; {note}" if mend else note)
         return self._listed_by(added, lambda each: each)
 

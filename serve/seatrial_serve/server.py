@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, cast
 
@@ -148,13 +149,16 @@ def run_server(
     joining: bool = False,
     settled: Callable[[], None] | None = None,
     made: Callable[[DrainingServer], None] | None = None,
+    engine_address: Path | None = None,
 ) -> None:
     """Serve on a socket that listens already.
 
     With `joining`, accept once all models are loaded. `settled` is called once they are, or have
-    failed; `made` gets the server before it starts.
+    failed; `made` gets the server before it starts; `engine_address`: see `open_serving`.
     """
-    with open_serving(settings, repository, metrics, access, joining=joining) as serving:
+    with open_serving(
+        settings, repository, metrics, access, joining=joining, engine_address=engine_address
+    ) as serving:
         exchanges, lifecycle, watch = serving.exchanges, serving.lifecycle, serving.observers
         grpc = open_grpc(settings, exchanges, lifecycle, certificates) if settings.grpc else None
         app = create_app(

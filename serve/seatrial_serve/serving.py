@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 from seatrial_serve.access.access import Access
 from seatrial_serve.api.exchange import Exchanges
@@ -61,13 +62,15 @@ def open_serving(
     access: Access | None = None,
     *,
     joining: bool = False,
+    engine_address: Path | None = None,
 ) -> Iterator[Serving]:
     """Set up this process to serve a repository; its models load once the app's lifespan begins.
 
     `access`: who may ask what; None: everybody everything.
 
-    With `joining`, the lifespan begins once all models are loaded, or have failed. Raises
-    `DeclarationError` or `MissingExtra` where the settings' observers cannot be.
+    With `joining`, the lifespan begins once all models are loaded, or have failed.
+    `engine_address`: where the engine process listens that holds the graphs; None: this process
+    holds them. Raises `DeclarationError` or `MissingExtra` where the settings' observers cannot be.
     """
     sys.setswitchinterval(TURN_S)
     rarely_collect_all()
@@ -79,7 +82,7 @@ def open_serving(
         FairPool(plan.runs, "cores", FinishOrder) as cores,
         FairPool(plan.runs, "host-stage") as host_stages,
     ):
-        loader = Loader(settings, plan, cores, host_stages, metrics, repository)
+        loader = Loader(settings, plan, cores, host_stages, metrics, repository, engine_address)
         lifecycle = ModelLifecycle(
             repository,
             loader,
@@ -87,7 +90,7 @@ def open_serving(
             watch=settings.watch,
             poll_s=settings.poll_s,
             join_loaded=joining,
-            remote=settings.runtime is not None,
+            remote=settings.runtime is not None or engine_address is not None,
             tidy=give_memory_back,
             demand=demand_plan(settings, metrics, plan),
         )

@@ -293,6 +293,14 @@ class Settings(BaseSettings):
             "feed. They share the weights."
         ),
     )
+    engine: Literal["auto", "shared", "own"] = Field(
+        "auto",
+        description=(
+            "Who holds the models' graphs: one engine process for all workers, which makes batches "
+            "of the rows of all; or each worker its own. By default shared by several workers on "
+            "cards."
+        ),
+    )
     graph_cache: bool = Field(
         True,
         description=(
@@ -691,6 +699,14 @@ class Settings(BaseSettings):
             )  # fmt: skip
 
     @property
+    def shares_engine(self) -> bool:
+        """Does an engine process hold the graphs for all workers?"""
+        if self.engine != "auto":
+            return self.engine == "shared"
+        on_cards = self.workers > 1 and self.providers[0] in CARDS
+        return on_cards and self.load == "all" and self.runtime is None
+
+    @property
     def tls(self) -> TlsFiles | None:
         """The files of TLS; None where nothing is encrypted."""
         if self.tls_cert is None or self.tls_key is None:
@@ -774,6 +790,15 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
         yield ("pins", "load"), "the first alone", "--load pinned as well"
     if settings.model_memory_bytes and settings.load == "all":
         yield ("model_memory_bytes", "load"), "load all", "--load on-demand, or --load pinned"
+    if settings.engine == "shared":
+        if not workers:
+            yield ("engine", "workers"), "a shared engine and one worker", "--workers 2, or more"
+        if settings.runtime:
+            want = "one of them: the other runtime holds the models already"
+            yield ("engine", "runtime"), f"a shared engine and {settings.runtime}", want
+        if settings.load != "all":
+            want = "--load all, or --engine own: each worker unloads for itself"
+            yield ("engine", "load"), f"a shared engine and load {settings.load}", want
     for name, mend in (
         ("runtime", "--load all: the other process holds the models"),
         ("multi_model", "--load all: POST /models and DELETE say what is loaded"),

@@ -1,6 +1,7 @@
 """The supervisor: several server processes behind one port.
 
-A process that is lost is started anew. The metrics of all are added up.
+A process that is lost is started anew. The metrics of all are added up. If they share an engine
+process, it is one of them, and starts first.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
@@ -58,6 +61,8 @@ class Supervisor:
         self._alive: dict[int, subprocess.Popen[bytes]] = {}
         self._settled = [threading.Event() for _ in range(settings.workers)]
         self._certificates: Certificates | None = None
+        self._engine: subprocess.Popen[bytes] | None = None
+        self._engine_told, self._engine_stops = threading.Event(), threading.Event()
 
     def run(self, reloads: Reloads) -> None:
         """Run until SIGTERM or SIGINT, and until every worker has drained.
@@ -109,8 +114,9 @@ class Supervisor:
         at, pages = f"{settings.scheme}://{place}", settings.pages_told
         log.info("%d workers at %s%s%s", settings.workers, at, metrics, pages)
         port = grpc.getsockname()[1] if grpc is not None else 0
-        with ThreadPoolExecutor(self._settings.workers + 1, initializer=hold_reloads) as pool:
+        with ThreadPoolExecutor(self._settings.workers + 2, initializer=hold_reloads) as pool:
             pool.submit(self._close_when_stopping, http)
+            engine = pool.submit(self._keep_engine) if settings.shares_engine else None
             keeping = [
                 pool.submit(self._keep, place, http, port)
                 for place in range(self._settings.workers)
@@ -118,7 +124,9 @@ class Supervisor:
             wait(keeping, return_when=FIRST_EXCEPTION)
             if any(done.exception() for done in keeping if done.done()):
                 self._stop(signal.SIGTERM, None)
-        for done in keeping:
+                wait(keeping)
+            self._stop_engine()  # last of all, since the workers answer what they have
+        for done in (*keeping, *([engine] if engine is not None else [])):
             done.result()
 
     def _reload(self) -> None:
@@ -130,6 +138,7 @@ class Supervisor:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (the signal module's signature)
         self._stopping.set()
+        self._engine_told.set()
         for settled in self._settled:
             settled.set()
         self._pass_on(signal.SIGTERM)
@@ -152,11 +161,36 @@ class Supervisor:
         if place:
             # one after another: load gates measure, and share what the first one cached
             self._settled[place - 1].wait()
-        failures, joining = 0, place > 0
-        while True:
-            begun = now_s()
+        elif self._settings.shares_engine:
+            self._engine_told.wait()
+        joining = place > 0
+
+        def run() -> str:
+            nonlocal joining
             ended = self._run_worker(place, http, grpc_port, joining=joining)
-            if self._stopping.is_set():
+            joining = True
+            return ended
+
+        self._repeat(f"worker {place + 1}", run, self._stopping)
+
+    def _keep_engine(self) -> None:
+        """Keep the engine process alive, until every worker has ended."""
+        try:
+            self._repeat("the engine process", self._run_engine, self._engine_stops)
+        except BaseException:
+            self._stop(signal.SIGTERM, None)  # without it, the workers answer nothing
+            raise
+
+    def _repeat(self, name: str, run: Callable[[], str], stops: threading.Event) -> None:
+        """Run a process again and again, with a pause where it does not live long.
+
+        `run` returns how it ended, in words.
+        """
+        failures = 0
+        while not stops.is_set():
+            begun = now_s()
+            ended = run()
+            if stops.is_set():
                 return
             failures = 0 if now_s() - begun > STEADY_S else failures + 1
             pause_s = (
@@ -165,9 +199,41 @@ class Supervisor:
                 else min(FIRST_PAUSE_S * math.pow(2, failures - 1), LONGEST_PAUSE_S)
             )
             self._families.lost.inc()
-            log.error("worker %d %s; another starts in %g s", place + 1, ended, pause_s)
-            joining = True
-            self._stopping.wait(pause_s)
+            log.error("%s %s; another starts in %g s", name, ended, pause_s)
+            stops.wait(pause_s)
+
+    def _run_engine(self) -> str:
+        """Start the engine process and wait for its end; return how it ended, in words."""
+        told = {
+            "settings": self._settings.model_dump(mode="json"),
+            "address": str(self._engine_address),
+        }
+        with self._lock:
+            if self._engine_stops.is_set():
+                return "was told to stop"
+            try:
+                process = self._engine = self._spawn("seatrial_serve.engine_process", told)
+            except OSError as error:
+                return f"did not start ({error.strerror or 'an error'})"
+        assert process.stdout is not None
+        process.stdout.readline()  # it listens, or ended
+        self._engine_told.set()
+        status = process.wait()
+        with self._lock:
+            self._engine = None
+        release(process)
+        return f"(process {process.pid}) ended with {status}"
+
+    def _stop_engine(self) -> None:
+        with self._lock:
+            self._engine_stops.set()
+            if self._engine is not None:
+                self._engine.terminate()
+
+    @property
+    def _engine_address(self) -> Path | None:
+        """Where the engine process listens; None where workers hold graphs of their own."""
+        return Path(self._folder) / "engine" if self._settings.shares_engine else None
 
     def _run_worker(self, place: int, http: socket.socket, grpc_port: int, *, joining: bool) -> str:
         """Start a worker and wait for its end; return how it ended, in words.
@@ -205,20 +271,26 @@ class Supervisor:
                 "budget_bytes": (settings.budget_bytes or plan_bytes()) // settings.workers,
             }
         )
-        process = subprocess.Popen(
-            [sys.executable, "-m", "seatrial_serve.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[http.fileno()],
-            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._folder},
-            process_group=0,  # Ctrl-C is the supervisor's to pass on
-        )
-        assert process.stdin is not None
+        engine = self._engine_address
         told = {
             "settings": shared.model_dump(mode="json"),
             "socket": http.fileno(),
             "joining": joining,
+            "engine_address": None if engine is None else str(engine),
         }
+        return self._spawn("seatrial_serve.worker", told, http.fileno())
+
+    def _spawn(self, module: str, told: dict[str, Any], *files: int) -> subprocess.Popen[bytes]:
+        """Start a process of ours, and tell it what it needs. Raises `OSError`."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=files,
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._folder},
+            process_group=0,  # Ctrl-C is the supervisor's to pass on
+        )
+        assert process.stdin is not None
         try:
             process.stdin.write(json.dumps(told).encode() + b"\n")
             process.stdin.flush()

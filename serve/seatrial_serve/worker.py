@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 
 from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.access.access import open_access
@@ -39,15 +40,23 @@ def main() -> None:
     sink = start_log(settings.log_level, settings.log_format)
     threading.Thread(target=stop_without_supervisor, daemon=True).start()
     try:
-        run(settings, socket.socket(fileno=told["socket"]), sink, reloads, joining=told["joining"])
+        run(
+            settings,
+            socket.socket(fileno=told["socket"]),
+            sink,
+            reloads,
+            joining=told["joining"],
+            engine_address=Path(told["engine_address"]) if told["engine_address"] else None,
+        )
     except SeatrialError as error:
         log.error("not started: %s", error)
         sys.exit(1)
 
 
 def run(
-    settings: Settings, listening: socket.socket, sink: LogSink, reloads: Reloads, *, joining: bool
-) -> None:
+    settings: Settings, listening: socket.socket, sink: LogSink, reloads: Reloads, *,
+    joining: bool, engine_address: Path | None,
+) -> None:  # fmt: skip
     """Serve on a socket that listens already. Raises a `SeatrialError` where it cannot start."""
     repository = open_repository(settings)
     metrics = Metrics(on=settings.metrics)
@@ -56,7 +65,7 @@ def run(
     with open_access(settings.api_keys) as access:
         run_server(
             settings, repository, listening, metrics, reloads, access, certificates,
-            joining=joining, settled=say_settled,
+            joining=joining, settled=say_settled, engine_address=engine_address,
         )  # fmt: skip
 
 

@@ -210,7 +210,8 @@ class Held:
 async def held_app(running: Running) -> None:
     """Make the model one that runs in the pool."""
     model = running.repository.find("toy").ready_model()  # type: ignore[union-attr]
-    model._spare_s, model.runs_inline = -1.0, False
+    assert model._runner is not None
+    model._runner._spare_s, model.runs_inline = -1.0, False
 
 
 async def test_a_client_that_leaves_is_dropped_before_its_batch(

@@ -411,7 +411,7 @@ class DirectExchange(HttpExchange):
             self.fail(TooLate())
 
     def _leave_ticket(self, ticket: Ticket[Part, Answers]) -> None:
-        ticket.gone = True
+        ticket.leave()
         self.leave()
 
     def fail(self, error: Exception) -> None:

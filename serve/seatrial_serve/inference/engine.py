@@ -11,29 +11,24 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from seatrial_contracts.answer_faults import NO_ROWS, OutputFault
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import ModelError, OutOfMemory, Refusal, Unavailable
+from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_contracts.host_stage import (
-    ColumnBlock,
     EncodedRow,
     HostStage,
     Part,
     collate_parts,
     in_batches,
-    padded_length,
-    shape_key,
 )
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import ONNX
+from seatrial_serve.inference.row_encoder import REMOTE_ANSWER, RowEncoder
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.onnx.needs import check_needs
 from seatrial_serve.runtimes.runtime import LoadRuntime, Runtime, RuntimeOptions
 
 Outputs = dict[str, Array]
-REMOTE_ANSWER = "the runtime behind this server answers what the model must not"
 
 
 class Answers(NamedTuple):
@@ -66,7 +61,7 @@ class Answers(NamedTuple):
         )
 
 
-class Engine:
+class Engine(RowEncoder):
     """Host stage, prepare graph and model graph of one variant, loaded."""
 
     def __init__(
@@ -77,11 +72,9 @@ class Engine:
         model: Runtime,
         variant: str,
     ) -> None:
-        self.bundle = bundle
-        self.contract = bundle.contract
-        self.front = front
+        super().__init__(bundle, front, prepare)
         self.variant = variant
-        self._prepare, self._model = prepare, model
+        self._model = model
         self.provider, self.remote, self.placement = model.provider, model.remote, model.placement
         self.runtime_version = "; ".join(
             sorted({each.version for each in (prepare, model) if each is not None})
@@ -96,79 +89,8 @@ class Engine:
 
         None: the model runs on the processor.
         """
-        self.specs = bundle.specs
-        self._sources = self._plan()
-        self._scalars = not any(spec.dims for spec in self.specs)
-        self.columnar = prepare is None and front.columnar
-        """Do columns enter the graph as they come?"""
         self.usual_elements: float = math.inf
         """A batch with more elements in its inputs is an outlier, whose memory is not kept."""
-
-    def _plan(self) -> list[tuple[bool, int]]:
-        """Return for each input of the model whether prepare makes it, and its place.
-
-        The place is that in the row or in prepare's outputs.
-        """
-        made = (
-            [spec.name for spec in self.bundle.manifest.prepare.outputs]
-            if self.bundle.manifest.prepare
-            else []
-        )
-        raw = [spec.name for spec in self.front.specs]
-        return [
-            (spec.name in made, (made if spec.name in made else raw).index(spec.name))
-            for spec in self.specs
-        ]
-
-    def encode(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
-        """Return a validated row after the host stage and prepare: one value for each of `specs`.
-
-        The row's notes stand behind. Raises `Refusal` or `ModelError`.
-        """
-        encoded = self.front.encode_noted(row, place)
-        if self._prepare is None:
-            return encoded
-        taken = self._prepare.inputs
-        feeds = {
-            spec.name: np.asarray(value, spec.array_dtype)
-            for spec, value in zip(self.front.specs, encoded, strict=False)
-            if spec.name in taken
-        }
-        made = list(self._prepare.run(feeds).values())
-        values = [
-            made[place_] if prepared else encoded[place_] for prepared, place_ in self._sources
-        ]
-        return (*values, *self.front.notes_of(encoded))
-
-    def encodes_inline(self, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """May `encode` run on an event loop for these rows?"""
-        return self._prepare is None and self.front.encodes_inline(rows)
-
-    @property
-    def together(self) -> bool:
-        """Does `encode_together` take less than `encode` of one row after another?"""
-        return self._prepare is None and self.front.together
-
-    def encode_together(
-        self, rows: Sequence[Mapping[str, Any]], places: Sequence[int]
-    ) -> list[EncodedRow | Refusal]:
-        """See `HostStage.encode_together`; for an engine without a prepare graph."""
-        return self.front.encode_together(rows, places)
-
-    def batch_key(self, row: EncodedRow) -> tuple[tuple[tuple[int, ...], ...], int]:
-        """What rows must share to be run together (shapes), and this row's padded length."""
-        if self._scalars:
-            return (), 1
-        return shape_key(self.specs, row), padded_length(self.specs, row)
-
-    def batch_key_of_block(self, block: ColumnBlock) -> tuple[tuple[tuple[int, ...], ...], int]:
-        """`batch_key` of each row of a block."""
-        shapes = (
-            column.shape[1:]
-            for spec, column in zip(self.specs, block.columns, strict=True)
-            if spec.dims
-        )
-        return tuple(shapes), 1
 
     @property
     def healthy(self) -> bool:
@@ -182,8 +104,7 @@ class Engine:
     def close(self) -> None:
         """Let go of both graphs."""
         self._model.close()
-        if self._prepare is not None:
-            self._prepare.close()
+        super().close()
 
     def run(self, parts: Sequence[Part], deadline_s: float = math.inf) -> Answers:
         """Run encoded rows of like shape; return batched outputs, checked against the contract.
@@ -221,10 +142,6 @@ class Engine:
                 raise
             raise Unavailable("E_RUNTIME_ANSWER", REMOTE_ANSWER) from error
         return Answers(outputs, 0, rows, bad)
-
-    def fault(self, found: OutputFault, row: int) -> ModelError | Unavailable:
-        """A fault as the error of the row at this place: the model's, or a remote runtime's."""
-        return Unavailable("E_RUNTIME_ANSWER", REMOTE_ANSWER) if self.remote else found.error(row)
 
     def answer(self, rows: Sequence[Mapping[str, Any]], batch_rows: int = 1) -> list[Outputs]:
         """Return the model's numbers for raw rows, one mapping for each row.
@@ -282,7 +199,6 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
             ),
         )
     check_needs(bundle, chosen if (options.runtime or chosen.format) == ONNX else None)
-    prepare = bundle.manifest.prepare
     host = RuntimeOptions(intra_op_threads=options.intra_op_threads)
     options = replace(
         options,
@@ -290,7 +206,7 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
         cache=None if bundle.encryption is not None else options.cache,
     )
     with ExitStack() as unless_loaded:
-        prepared = load_graph(bundle, prepare.graph, host) if prepare else None
+        prepared = load_prepare(bundle, host)
         if prepared is not None:
             unless_loaded.callback(prepared.close)
         model = load_graph(bundle, chosen.graph, options, load)
@@ -299,6 +215,12 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
         engine = Engine(bundle, bundle.make_front(), prepared, model, chosen.name)
         unless_loaded.pop_all()
     return engine
+
+
+def load_prepare(bundle: Bundle, options: RuntimeOptions) -> Runtime | None:
+    """Load a bundle's prepare graph, on the host; None where it has none. Raises `ModelError`."""
+    prepare = bundle.manifest.prepare
+    return load_graph(bundle, prepare.graph, options) if prepare is not None else None
 
 
 def load_graph(

@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.compare import largest
 from seatrial_contracts.errors import BundleError, ModelError, OutOfMemory, Refusal
 from seatrial_contracts.host_stage import EncodedRow, group_places
@@ -125,7 +126,9 @@ class LoadGate:
         elements = sizes[len(sizes) // 2], sizes[-1]
         with self._measuring:
             pace = self.measure()
-        return Admitted(shown, pace, elements, self._telling_row(trials[0]), self._anchors())
+        return Admitted(
+            shown, pace, elements, self._telling_row(trials[0]), anchors_of(self._engine.bundle)
+        )
 
     def resume(self, kept: KeptReceipt) -> Admitted | None:
         """What a kept receipt says, if its golden row is answered rightly once more; else None."""
@@ -147,7 +150,7 @@ class LoadGate:
             engine.usual_elements = math.inf
             return None
         return Admitted(
-            kept.trials, kept.pace, kept.elements, kept.row, self._anchors(), kept.made_at
+            kept.trials, kept.pace, kept.elements, kept.row, anchors_of(bundle), kept.made_at
         )
 
     def set_outlier_limit(self, admitted: Admitted, batch_rows: int) -> None:
@@ -290,14 +293,15 @@ class LoadGate:
                 return place
         return None
 
-    def _anchors(self) -> tuple[Outputs, ...]:
-        names = [tensor.name for tensor in self._engine.contract.answer_tensors]
-        answers = self._golden.answers
 
-        def peak(name: str) -> Outputs:
-            return dict(max(answers, key=lambda answer: largest(answer[name])))
+def anchors_of(bundle: Bundle) -> tuple[Outputs, ...]:
+    """See `Admitted.anchors`."""
+    answers = bundle.golden.answers
 
-        return tuple(peak(name) for name in names)
+    def peak(name: str) -> Outputs:
+        return dict(max(answers, key=lambda answer: largest(answer[name])))
+
+    return tuple(peak(tensor.name) for tensor in bundle.contract.answer_tensors)
 
 
 def lacking(engine: Engine) -> str:

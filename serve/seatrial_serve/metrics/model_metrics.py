@@ -169,9 +169,8 @@ class ModelMetrics:
         self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float
     ) -> None:
         """See `seatrial_serve.scheduling.batcher.Observe`."""
+        self.queued(waited_s)
         seen, tallies = self.statistics, self._tallies
-        seen.queued += len(waited_s)
-        seen.queued_s += sum(waited_s)
         seen.rows += rows
         seen.batches += 1
         seen.run_s += run_s
@@ -186,8 +185,14 @@ class ModelMetrics:
             tallies.rows.observe(rows)
             tallies.cost.observe(cost)
             tallies.padding.observe(padding)
-        tallies.queue.observe_all(waited_s)
         tallies.run.observe(run_s)
+
+    def queued(self, waited_s: Sequence[float]) -> None:
+        """See `seatrial_serve.scheduling.batcher.Observe`."""
+        self.statistics.queued += len(waited_s)
+        self.statistics.queued_s += sum(waited_s)
+        if self._tallies is not None:
+            self._tallies.queue.observe_all(waited_s)
 
     def waiting(self, rows: int) -> None:
         """See `seatrial_serve.scheduling.batcher.Observe`."""

@@ -18,11 +18,11 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal, Unavailable
+from seatrial_serve.engines.footprint import ROOM
 from seatrial_serve.metrics.demand import DemandMetrics
 from seatrial_serve.metrics.process_metrics import resident_bytes
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.folder_rest import FolderRest
-from seatrial_serve.models.footprint import ROOM
 from seatrial_serve.models.on_demand import OnDemand
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.scan import FoundModel

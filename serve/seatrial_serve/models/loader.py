@@ -1,31 +1,29 @@
 """From a bundle on disk to a model that takes traffic.
 
-The loader opens, loads, passes the load gate, and plans batches.
+The loader opens, checks who made it, has its graph loaded and proven, and plans its queue.
 """
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
-from threading import Lock
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.identities import Identities
-from seatrial_contracts.receipt import now
-from seatrial_serve.inference.engine import Engine, load_engine
-from seatrial_serve.inference.kept_receipt import KeptReceipt, KeptReceipts, receipt_facts
-from seatrial_serve.inference.load_gate import Admitted, LoadGate
+from seatrial_serve.engines.footprint import Growths, footprint
+from seatrial_serve.engines.front import NotAdmitted, SharedEngine, open_shared
+from seatrial_serve.engines.loader import EngineLoader
+from seatrial_serve.inference.engine import Engine
+from seatrial_serve.inference.load_gate import Admitted
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics.standing import GateResult, Held
 from seatrial_serve.models.described import Described, described
 from seatrial_serve.models.entry import Entry
-from seatrial_serve.models.footprint import Growths, footprint
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.scan import open_entry
 from seatrial_serve.models.served_model import ServedModel
-from seatrial_serve.process.private_cache import cache_folder
 from seatrial_serve.process.resources import ThreadPlan
-from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings
@@ -45,10 +43,12 @@ class Loader:
         host_stages: FairPool,
         metrics: Metrics,
         repository: Repository,
+        engine_address: Path | None = None,
     ) -> None:
         """Keep what a load needs.
 
-        `cores`: the threads that run models, shared by all of them.
+        `cores`: the threads that run models, shared by all of them; `engine_address`: where the
+        engine process listens that runs them instead.
         `repository` says what a version would take over from. Raises `DeclarationError` for a trust
         policy or an identity that cannot be read.
         """
@@ -57,7 +57,7 @@ class Loader:
         self._repository = repository
         self._settings, self._plan, self._metrics = settings, plan, metrics
         self._cores, self._host_stages = cores, host_stages
-        self._receipts, self._measuring = KeptReceipts(cache_folder("receipts")), Lock()
+        self._load, self._engine_address = EngineLoader(settings, plan), engine_address
         self._growths = Growths()
 
     def __call__(self, entry: Entry) -> ServedModel:
@@ -67,7 +67,8 @@ class Loader:
             model = self._build(entry)
         finally:
             grown = self._growths.end(growth)
-        entry.memory_bytes = footprint(model.bundle.manifest, model.engine.variant, grown)
+        if self._engine_address is None:
+            entry.memory_bytes = footprint(model.bundle.manifest, model.engine.variant, grown)
         return model
 
     def describe(self, entry: Entry) -> Described:
@@ -90,52 +91,65 @@ class Loader:
             trust.check_opened(entry.name, bundle, signed)
         if not settings.allow_breaking:
             self._repository.check_replacement(entry, bundle.contract)
-        options = self._options()
-        with ExitStack() as unless_served:
-            engine = load_engine(bundle, options, settings.variant or entry.variant)
-            unless_served.callback(engine.close)
-            model = self._served(engine, LoadGate(engine, self._measuring), options, entry)
-            unless_served.pop_all()
+        model = (
+            self._opened(bundle, entry)
+            if self._engine_address is None
+            else self._shared(bundle, entry, self._engine_address)
+        )
+        bundle.let_go()
         if trust is not None:
             trust.remember(bundle)
         entry.signed = signed
         asked = settings.runtime or settings.providers[0]
         entry.held = Held(
             bundle.digest,
-            engine.variant,
+            model.engine.variant,
             asked,
-            engine.provider,
+            model.engine.provider,
             bundle.contract.objective.p99_s,
             signed.signer if signed is not None else "",
         )
         return model
 
-    def _options(self) -> RuntimeOptions:
-        settings = self._settings
-        return RuntimeOptions(
-            settings.providers,
-            settings.allow_cpu_fallback,
-            self._plan.intra_op,
-            cache_folder("graphs") if settings.graph_cache else None,
-            settings.trust_torchscript,
-            settings.runtime,
-            settings.triton_url,
-            devices=settings.devices,
-            device_memory_bytes=settings.device_memory_bytes,
-            provider_options=settings.provider_option_pairs,
-            cuda_graphs=settings.cuda_graphs,
-            max_rows=settings.max_batch_rows,
-        )
+    def _opened(self, bundle: Bundle, entry: Entry) -> ServedModel:
+        """The model of an engine in this process."""
+
+        def tell(found: GateResult) -> None:
+            entry.gate = found
+
+        engine, admitted, rule = self._load(bundle, self._variant(entry), tell)
+        with ExitStack() as unless_served:
+            unless_served.callback(engine.close)
+            model = self._served(engine, admitted, rule, entry)
+            unless_served.pop_all()
+        return model
+
+    def _shared(self, bundle: Bundle, entry: Entry, address: Path) -> ServedModel:
+        """The model of an engine in the engine process."""
+        try:
+            engine = open_shared(
+                address, bundle, entry.name, self._variant(entry), self._load.options
+            )
+        except NotAdmitted as refused:
+            entry.gate = refused.gate
+            raise refused.error from None
+        entry.gate = engine.loaded.gate.found
+        entry.memory_bytes = engine.loaded.memory_bytes
+        with ExitStack() as unless_served:
+            unless_served.callback(engine.close)
+            loaded = engine.loaded
+            model = self._served(engine, loaded.admitted(bundle), loaded.batch_rule, entry)
+            unless_served.pop_all()
+        return model
+
+    def _variant(self, entry: Entry) -> str | None:
+        return self._settings.variant or entry.variant
 
     def _served(
-        self, engine: Engine, gate: LoadGate, options: RuntimeOptions, entry: Entry
+        self, engine: Engine | SharedEngine, admitted: Admitted, rule: BatchRule, entry: Entry
     ) -> ServedModel:
-        """The engine's model, where it passes the load gate."""
-        admitted = self._admit(engine, gate, options, entry)
-        rule = self._rule(engine, admitted)
-        gate.set_outlier_limit(admitted, rule.most_rows)
         bundle = engine.bundle
-        model = ServedModel(
+        return ServedModel(
             engine,
             admitted,
             rule,
@@ -146,53 +160,6 @@ class Loader:
             slots=engine.slots or self._plan.runs,
             max_waiting_rows=self._settings.max_waiting_rows,
             drift_counts=self._metrics.for_drift(entry.name, bundle.version, bundle.profile),
-        )
-        bundle.let_go()
-        return model
-
-    def _admit(
-        self, engine: Engine, gate: LoadGate, options: RuntimeOptions, entry: Entry
-    ) -> Admitted:
-        """By a kept receipt and one golden row, else by all golden rows. Raises `ModelError`."""
-
-        def tell(passed: bool, worst_error: float | None) -> None:
-            entry.gate = GateResult(passed, math.inf if worst_error is None else worst_error)
-
-        facts = receipt_facts(engine, options) if self._settings.prove == "kept" else None
-        kept = self._receipts.find(facts) if facts is not None else None
-        admitted = gate.resume(kept) if kept is not None else None
-        if admitted is not None:
-            entry.gate = GateResult(True, admitted.worst_error, kept=True)
-            return admitted
-        admitted = gate.run(tell)
-        if facts is not None and admitted.row is not None:
-            pace = admitted.pace
-            self._receipts.keep(
-                KeptReceipt(
-                    schema=1,
-                    made_at=now(),
-                    facts=facts,
-                    trials=admitted.trials,
-                    seconds=pace.seconds,
-                    length=pace.length,
-                    elements=admitted.elements,
-                    row=admitted.row,
-                )
-            )
-        return admitted
-
-    def _rule(self, engine: Engine, admitted: Admitted) -> BatchRule:
-        if not engine.bundle.manifest.batchable:
-            return BatchRule(max_rows=1)
-        asked, pace = self._settings.max_batch_rows, admitted.pace
-        rows, deep_rows = [
-            int(min(asked or paid, engine.most_rows))
-            for paid in (pace.best_rows, pace.fastest_rows)
-        ]
-        # on the processor it brings nothing: a row takes about as long in a batch as alone
-        free_padding = pace.free_cost if engine.slots else 0
-        return BatchRule(
-            rows, deep_rows, free_padding=free_padding, max_wait_s=self._settings.max_wait_s
         )
 
 

@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
-from seatrial_contracts.errors import Unavailable
+from seatrial_contracts.bundle import read_manifest
+from seatrial_contracts.errors import BundleError, Unavailable
+from seatrial_serve.engines.footprint import footprint
 from seatrial_serve.metrics.demand import DemandMetrics
 from seatrial_serve.models.entry import Entry
-from seatrial_serve.models.footprint import assumed_bytes
 from seatrial_serve.process.clock import now_s
 
 log = logging.getLogger("seatrial.on_demand")
@@ -229,3 +230,14 @@ def being_loaded(entry: Entry, seconds: float) -> Unavailable:
     seconds = max(seconds, 0.1)
     text = f"{entry.name} {entry.version} is being loaded, which takes about {seconds:.1f} s"
     return Unavailable("E_NOT_READY", text, retry_after_s=seconds)
+
+
+def assumed_bytes(entry: Entry) -> int:
+    """Bytes that a version is assumed to take until a load measured it.
+
+    They are 0 where its manifest cannot be read: its load says why.
+    """
+    try:
+        return footprint(read_manifest(entry.path), entry.variant)
+    except BundleError:
+        return 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,9 +18,11 @@ from seatrial_contracts.errors import Refusal, TooLate, Unavailable
 from seatrial_contracts.host_stage import ColumnBlock, EncodedRow, Part, group_places
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.predict_request import RequestReader
+from seatrial_serve.engines.front import SharedEngine
+from seatrial_serve.engines.queue import EngineQueue
+from seatrial_serve.engines.runner import BatchRunner
 from seatrial_serve.inference.engine import Answers, Engine
 from seatrial_serve.inference.load_gate import Admitted
-from seatrial_serve.inference.pace import INLINE_S
 from seatrial_serve.metrics.drift_counts import DriftCounts
 from seatrial_serve.metrics.model_metrics import ModelMetrics
 from seatrial_serve.metrics.pressure import Pressure
@@ -85,7 +86,7 @@ class ServedModel:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | SharedEngine,
         admitted: Admitted,
         rule: BatchRule,
         cores: FairPool,
@@ -99,7 +100,8 @@ class ServedModel:
     ) -> None:
         """`name`: what clients call it; its bundle may have another one.
 
-        `cores`: threads for batches, shared with other models by what their batches cost.
+        `cores`: threads for batches, shared with other models by what their batches cost; `slots`:
+        how many batches run at once.
         """
         self.engine = engine
         self.name = name
@@ -108,26 +110,13 @@ class ServedModel:
         self.metrics = metrics
         self.version = engine.bundle.version
         self.reader, self.plain_row = RequestReader(engine.contract), PlainRow(engine.contract)
-        self._cores, self._host_stages, self.drift_counts = cores, host_stages, drift_counts
-        self._devices = (
-            ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
-        )
-        """Make the model's own threads.
-
-        CUDA sets itself up in every thread that comes, and a batch that takes another thread each
-        time waits for a cold one.
-        """
+        self._host_stages, self.drift_counts = host_stages, drift_counts
         self._unused: asyncio.Event | None = None
         self._holders = 0
         self.objective_s = engine.contract.objective.p99_s or math.inf
         """An answer later than this is slow."""
         self.backlog = Backlog(admitted.pace.predict_s(admitted.pace.length) / slots)
         self.quarantine = Quarantine()
-        base_s, unit_s = admitted.pace.line
-        self._base_s, self._row_s = base_s, unit_s * admitted.pace.length
-        self._spare_s = -math.inf if engine.remote or engine.slots else INLINE_S - base_s
-        self.runs_inline = self._row_s <= self._spare_s
-        """Does one row run on the event loop itself?"""
         row_bytes = self.contract.answer_row_bytes
         self.few_rows = LARGE_BYTES // row_bytes if row_bytes else 0
         """The answers of so many rows are surely short; of more they may be long."""
@@ -136,9 +125,24 @@ class ServedModel:
             row_bytes is None
             or row_bytes * self.contract.limits.max_rows > self.contract.limits.max_answer_bytes
         )
-        self.batcher: Batcher[Part, Answers] = Batcher(
-            rule, self._run, slots=slots, max_waiting_rows=max_waiting_rows, observe=metrics
-        )
+        self._runner: BatchRunner | None = None
+        """Runs its batches; None where the engine process does."""
+        self.batcher: Batcher[Part, Answers] | EngineQueue
+        if isinstance(engine, SharedEngine):
+            self.batcher = EngineQueue(
+                engine, rule, max_waiting_rows=max_waiting_rows, observe=metrics
+            )
+        else:
+            runner = self._runner = BatchRunner(
+                engine, admitted.pace, cores, (self.name, self.version)
+            )
+            batcher: Batcher[Part, Answers] = Batcher(
+                rule, lambda parts: runner.run(parts, batcher.until_s),
+                slots=slots, max_waiting_rows=max_waiting_rows, observe=metrics,
+            )  # fmt: skip
+            self.batcher = batcher
+        self.runs_inline = self._runner is not None and self._runner.runs_inline
+        """Does one row run on the event loop itself?"""
 
     @property
     def pressure(self) -> Pressure:
@@ -434,16 +438,6 @@ class ServedModel:
             listener=terms.record,
         )
 
-    def _run(self, parts: list[Part]) -> Answers | asyncio.Future[Answers]:
-        """On the event loop where that is over in a moment, else in a thread, in fair turns."""
-        rows_s = self._row_s * sum(map(len, parts))
-        if rows_s <= self._spare_s:
-            return self.engine.run_rows(parts)
-        run = partial(self.engine.run_rows, parts, self.batcher.until_s)
-        if self._devices is not None:
-            return asyncio.get_running_loop().run_in_executor(self._devices, run)
-        return self._cores.run(run, flow=(self.name, self.version), cost=self._base_s + rows_s)
-
     def hold(self) -> None:
         """A request has this model from here on: it is not closed before `release`."""
         self._holders += 1
@@ -471,9 +465,10 @@ class ServedModel:
     async def close(self) -> None:
         """Answer what waits, refuse what comes, and stop."""
         await self.batcher.close()
-        if self._devices is not None:
-            self._devices.shutdown(wait=False)
-        self.engine.close()
+        if self._runner is not None:
+            self._runner.close()
+        else:
+            self.engine.close()
 
     async def __aenter__(self) -> ServedModel:
         await self.batcher.__aenter__()

@@ -121,7 +121,8 @@ class LiveParity:
     def _new_judge(self, model: ServedModel) -> Judge | None:
         bundle, served = model.bundle, model.engine
         name = reference_variant(bundle)
-        if served.variant == name and served.provider == "CPUExecutionProvider":
+        on_host = served.variant == name and served.provider == "CPUExecutionProvider"
+        if on_host and isinstance(served, Engine):
             return Judge(model, served, self._families, self._policy)
         size = bundle.manifest.graph_bytes(bundle.manifest.variant(name).graph)
         if size > self._policy.reference_bytes:

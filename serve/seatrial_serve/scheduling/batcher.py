@@ -151,7 +151,7 @@ class Batcher(Generic[Rows, Answers]):
             rows, shape, length, deadline_s, order, listener, partial(resolve, future)
         )
         if self._free:
-            self._pump_soon()
+            self.pump_soon()
         try:
             return await future
         finally:
@@ -244,7 +244,7 @@ class Batcher(Generic[Rows, Answers]):
             for start, future in zip(starts, futures, strict=True)
         ]
         if self._free:
-            self._pump_soon()
+            self.pump_soon()
         try:
             return await asyncio.gather(*futures)
         finally:
@@ -283,7 +283,7 @@ class Batcher(Generic[Rows, Answers]):
         """Refuse new requests, answer those that wait, and return once nothing runs."""
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_future()
-            self._pump_soon()
+            self.pump_soon()
         await asyncio.shield(self._closing)
         if self._timer is not None:
             self._timer.cancel()
@@ -298,8 +298,8 @@ class Batcher(Generic[Rows, Answers]):
         if self._free:
             self._start()
 
-    def _pump_soon(self) -> None:
-        """Look at the queue in the next turn of the loop, once for all that comes in this one."""
+    def pump_soon(self) -> None:
+        """As `pump`, in the next turn of the loop: once for all that comes in this one."""
         if not self._pumping:
             self._pumping = True
             self._loop = self._loop or asyncio.get_running_loop()
@@ -318,7 +318,7 @@ class Batcher(Generic[Rows, Answers]):
             stranded, self._queue, self._waiting_rows = self._queue, [], 0
             reply_to_all(stranded, RuntimeError("the batcher failed"))
             if self._closing:
-                self._pump_soon()
+                self.pump_soon()
             raise
 
     def _start_batches(self) -> None:
@@ -356,7 +356,7 @@ class Batcher(Generic[Rows, Answers]):
 
     def _ring(self) -> None:
         self._timer, self._rings_s = None, math.inf
-        self._pump_soon()
+        self.pump_soon()
 
     def _drop_gone(self) -> bool:
         """Take out whoever left or came too late; is anybody left?"""
@@ -426,7 +426,7 @@ class Batcher(Generic[Rows, Answers]):
     def _free_slot(self) -> None:
         self._free += 1
         if self._queue or self._closing:
-            self._pump_soon()
+            self.pump_soon()
 
     def _came(
         self,

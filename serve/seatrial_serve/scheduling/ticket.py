@@ -53,6 +53,10 @@ class Observe(Protocol):
         """
         ...
 
+    def queued(self, waited_s: Sequence[float]) -> None:
+        """Note tickets that waited so long for a batch that is noted elsewhere."""
+        ...
+
     def waiting(self, rows: int) -> None:
         """So many rows wait now."""
         ...
@@ -79,6 +83,9 @@ class Unobserved:
     def batch(
         self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float
     ) -> None:
+        """See `Observe`."""
+
+    def queued(self, waited_s: Sequence[float]) -> None:
         """See `Observe`."""
 
     def waiting(self, rows: int) -> None:
@@ -116,6 +123,10 @@ class Ticket(Generic[Rows, Answers]):
         if not self.gone:
             self.gone = True
             self.reply(answers)
+
+    def leave(self) -> None:
+        """Nobody waits for the answers any more."""
+        self.gone = True
 
 
 def resolve(future: asyncio.Future[Answers], answers: Answers | Exception) -> None:

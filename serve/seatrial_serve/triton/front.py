@@ -10,8 +10,8 @@ from typing import Any
 
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.host_stage import collate, shape_key
-from seatrial_serve.inference.engine import Engine, load_graph
-from seatrial_serve.runtimes.fake import FakeRuntime
+from seatrial_serve.inference.engine import load_prepare
+from seatrial_serve.inference.row_encoder import RowEncoder
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.triton.exchange import opened, read_rows, write_error, write_outputs
 
@@ -22,10 +22,8 @@ class TritonPythonModel:
     def initialize(self, arguments: Mapping[str, str]) -> None:
         """Open the bundle and load its host stage; the model's graph is the next step's."""
         bundle = opened(arguments)
-        prepare = bundle.manifest.prepare
-        prepared = load_graph(bundle, prepare.graph, RuntimeOptions()) if prepare else None
-        elsewhere = FakeRuntime(dict, inputs={}, outputs=[], provider="elsewhere")
-        self.engine = Engine(bundle, bundle.make_front(), prepared, elsewhere, "elsewhere")
+        prepare = load_prepare(bundle, RuntimeOptions())
+        self.engine = RowEncoder(bundle, bundle.make_front(), prepare)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request."""

@@ -5,11 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from seatrial_contracts.bundle import read_manifest
-from seatrial_contracts.errors import BundleError
 from seatrial_contracts.manifest import Manifest, data_name
 from seatrial_serve.metrics.process_metrics import resident_bytes
-from seatrial_serve.models.entry import Entry
 
 ROOM = 1.5
 """Memory that a version is assumed to take until a load measured it, in sizes of what it loads.
@@ -58,17 +55,6 @@ def footprint(manifest: Manifest, variant: str | None, grown_bytes: int | None =
     """
     files = loaded_bytes(manifest, variant)
     return round(ROOM * files) if grown_bytes is None else max(grown_bytes, files)
-
-
-def assumed_bytes(entry: Entry) -> int:
-    """The same of a version that nobody has loaded; 0 where its manifest cannot be read.
-
-    Its load says why.
-    """
-    try:
-        return footprint(read_manifest(entry.path), entry.variant)
-    except BundleError:
-        return 0
 
 
 def loaded_bytes(manifest: Manifest, variant: str | None) -> int:

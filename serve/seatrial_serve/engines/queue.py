@@ -1,0 +1,383 @@
+"""The front's side of the queue in the engine process: rows go there, answers come back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from struct import error as StructError  # noqa: N812  (a class, whatever its name)
+from typing import Any, cast
+
+import numpy as np
+
+from seatrial_contracts.errors import OutOfMemory, TooLate, Unavailable
+from seatrial_contracts.host_stage import ColumnBlock, Part
+from seatrial_serve.engines.front import NotAdmitted, SharedEngine, gone
+from seatrial_serve.engines.wire import (
+    ASKED,
+    UNIT,
+    BrokenFrame,
+    Frame,
+    Frames,
+    Kind,
+    Ran,
+    RowCodec,
+    ToldError,
+    error_of,
+    flow_number,
+    head,
+    unpacked_ran,
+)
+from seatrial_serve.inference.engine import Answers
+from seatrial_serve.process.clock import now_s
+from seatrial_serve.scheduling.batch_rule import BatchRule
+from seatrial_serve.scheduling.fair_order import NO_PRIORITY
+from seatrial_serve.scheduling.ticket import (
+    BatchInfo,
+    Observe,
+    Ticket,
+    TicketListener,
+    Unobserved,
+    resolve,
+)
+
+log = logging.getLogger("seatrial.engines")
+SWEEP_S = 0.1
+"""How often the front looks for tickets that are too late.
+
+The engine process tells of them itself: this is for one that has stopped.
+"""
+RETRY_S, LONG_RETRY_S = 0.2, 5.0
+"""Between tries to reach a new engine process, and where it does not admit the version."""
+BROKEN: tuple[type[Exception], ...] = (BrokenFrame, StructError, ValueError, KeyError, TypeError)
+"""What a frame raises that is none of this build."""
+
+
+@dataclass(eq=False, slots=True)
+class SentTicket(Ticket[Part, Answers]):
+    """Rows that are on their way to the engine process, or wait or run there."""
+
+    number: int = 0
+    left: Callable[[int], None] = lambda _: None
+    """Called with the number when nobody waits for the answers any more."""
+
+    def leave(self) -> None:
+        """See `Ticket.leave`."""
+        if not self.gone:
+            self.gone = True
+            self.left(self.number)
+
+
+class EngineQueue(asyncio.Protocol):
+    """What `Batcher` is to a front whose graph runs in this process; here, it runs in another.
+
+    Batches are made there, from the rows of all fronts, in one fair order.
+    """
+
+    def __init__(
+        self,
+        engine: SharedEngine,
+        rule: BatchRule,
+        *,
+        max_waiting_rows: int = 4096,
+        observe: Observe | None = None,
+        clock: Callable[[], float] = now_s,
+    ) -> None:
+        """`max_waiting_rows`: of this front, before its requests are refused."""
+        self.rule, self._engine, self._link = rule, engine, engine.link
+        self._codec, self._max_waiting_rows = RowCodec(engine.specs), max_waiting_rows
+        self._observe, self._clock = observe or Unobserved(), clock
+        self._asked: dict[int, SentTicket] = {}
+        self._number, self._rows = 0, 0
+        self._outbox: list[bytes | memoryview] = []
+        self._posted = 0
+        self._departed: list[int] = []
+        self._flushing = self._sweeping = False
+        self._frames = Frames()
+        self._transport: asyncio.Transport | None = None
+        self._closing: asyncio.Future[None] | None = None
+        self._reaching: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> EngineQueue:
+        self._loop = asyncio.get_running_loop()
+        await self._join()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _join(self) -> None:
+        """Take the connection over from the thread that opened it."""
+        taken = self._link.taken()
+        if taken is None:
+            return
+        taken.setblocking(False)
+        self._frames = Frames()
+        await self._loop.create_unix_connection(lambda: self, sock=taken)
+
+    @property
+    def idle(self) -> bool:
+        """Is nothing of this front waiting or running?"""
+        return not self._asked
+
+    @property
+    def requests_running(self) -> int:
+        """How many requests of this front run now, at least. Any thread may ask."""
+        return min(len(self._asked), self._engine.slots)
+
+    async def submit(
+        self,
+        rows: Part,
+        *,
+        shape: Hashable = None,
+        length: int = 1,
+        deadline_s: float = math.inf,
+        flow: Hashable = None,
+        priority: int = 0,
+        listener: TicketListener | None = None,
+        alone: bool = False,  # noqa: ARG002  (a hop to another process is needed in any case)
+    ) -> list[Answers]:
+        """See `Batcher.submit`; raises E_RUNTIME_DOWN too, where the engine process is lost."""
+        ask = partial(
+            self._in_parts,
+            rows,
+            shape=shape,
+            length=length,
+            deadline_s=deadline_s,
+            flow=flow,
+            priority=priority,
+            listener=listener,
+        )
+        try:
+            return await ask()
+        except OutOfMemory:
+            if self._closing:
+                raise
+            return await ask()  # the rule is half as large by now
+
+    async def _in_parts(self, rows: Part, *, length: int, **terms: Any) -> list[Answers]:
+        size, loop = self.rule.rows_of(length), asyncio.get_running_loop()
+        starts = range(0, len(rows), size)
+        futures: list[asyncio.Future[Answers]] = [loop.create_future() for _ in starts]
+        tickets: list[Ticket[Part, Answers]] = []
+        try:
+            for start, future in zip(starts, futures, strict=True):
+                part = rows[start : start + size] if len(rows) > size else rows
+                tickets.append(self.post(part, partial(resolve, future), length=length, **terms))
+            self._flush_soon()
+            return await asyncio.gather(*futures)
+        finally:
+            for ticket, future in zip(tickets, futures, strict=False):
+                ticket.leave()
+                future.cancel()
+
+    def post(
+        self,
+        rows: Part,
+        reply: Callable[[Answers | Exception], None],
+        *,
+        shape: Hashable = None,
+        length: int = 1,
+        deadline_s: float = math.inf,
+        flow: Hashable = None,
+        priority: int = 0,
+        listener: TicketListener | None = None,
+    ) -> Ticket[Part, Answers]:
+        """See `Batcher.post`; `pump` sends what was posted."""
+        if self._closing:
+            raise Unavailable("E_DRAINING", "the server is stopping")
+        if self._transport is None:
+            raise gone()
+        count = len(rows)
+        if self._rows + count > self._max_waiting_rows and self._asked:
+            raise Unavailable("E_OVERLOADED", f"{self._rows} rows wait already")
+        pieces = self._codec.pack(rows)
+        size = sum(map(len, pieces))
+        self._number = number = self._number + 1
+        now = self._clock()
+        many = -count if isinstance(rows, ColumnBlock) else count
+        asked = ASKED.pack(
+            number, now, deadline_s, flow_number(flow), size, many, priority or NO_PRIORITY
+        )
+        self._outbox += [asked, *pieces]
+        if size % UNIT:
+            self._outbox.append(bytes(-size % UNIT))
+        self._posted += 1
+        self._asked[number] = ticket = SentTicket(
+            (), count, shape, length, now, deadline_s, (0, 0.0), reply, listener, False, number,
+            self._left,
+        )  # fmt: skip
+        self._rows += count
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP_S, self._sweep)
+        return ticket
+
+    def run_now(self, rows: Part, **terms: Any) -> None:  # noqa: ARG002  (see `Batcher.run_now`)
+        """See `Batcher.run_now`: rows always wait for the other process."""
+        return
+
+    def pump(self) -> None:
+        """Send what was posted, in one frame."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._outbox:
+            pieces, self._outbox = self._outbox, []
+            posted, self._posted = self._posted, 0
+            transport.writelines([head(Kind.RUN, posted, pieces), *pieces])
+        if self._departed:
+            numbers = np.array(self._departed, np.uint64).tobytes()
+            transport.write(head(Kind.LEFT, len(self._departed), [numbers]) + numbers)
+            self._departed = []
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self.pump()
+
+    def _left(self, number: int) -> None:
+        ticket = self._asked.pop(number, None)
+        if ticket is None:
+            return
+        self._rows -= ticket.count
+        if self._transport is not None:
+            self._departed.append(number)
+            self._flush_soon()
+        self._maybe_closed()
+
+    def _sweep(self) -> None:
+        late_s = self._clock() - SWEEP_S
+        for ticket in [each for each in self._asked.values() if each.deadline_s < late_s]:
+            ticket_reply, gone_already = ticket.reply, ticket.gone
+            ticket.leave()
+            if not gone_already:
+                ticket_reply(TooLate())
+        self._sweeping = bool(self._asked)
+        if self._sweeping:
+            self._loop.call_later(SWEEP_S, self._sweep)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self._outbox, self._posted, self._departed = [], 0, []
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        try:
+            for frame in self._frames.feed(data):
+                self._came(frame)
+        except BROKEN:
+            log.exception("the engine process sent what nobody reads; this is a bug in seatrial")
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _came(self, frame: Frame) -> None:
+        if frame.kind == Kind.RAN:
+            self._deliver(unpacked_ran(frame))
+        elif frame.kind == Kind.FAILED:
+            self._failed(json.loads(bytes(frame.body)))
+        elif frame.kind == Kind.SHRUNK:
+            told = json.loads(bytes(frame.body))
+            self.rule = self.rule.shrunk(told["cost"])
+            if told["counted_here"]:
+                self._observe.out_of_memory(told["rows"])
+        else:
+            raise BrokenFrame(f"a frame of kind {frame.kind}")
+        self._observe.waiting(self._rows)
+        self._maybe_closed()
+
+    def _taken(self, number: int) -> SentTicket | None:
+        ticket = self._asked.pop(number, None)
+        if ticket is not None:
+            self._rows -= ticket.count
+        return ticket
+
+    def _deliver(self, ran: Ran) -> None:
+        tickets = [self._taken(number) for number in ran.numbers]
+        waited_s = [ran.started_s - each.arrived_s for each in tickets if each is not None]
+        for each in tickets:
+            if each is not None and each.listener is not None:
+                info = BatchInfo(each.shape, ran.mates)
+                each.listener.ran(each.arrived_s, ran.started_s, ran.ended_s, info)
+        if ran.counted_here:
+            rows = sum(count for count, _ in ran.mates)
+            cost = rows * max(length for _, length in ran.mates)
+            useful = sum(count * length for count, length in ran.mates)
+            spent_s = ran.ended_s - ran.started_s
+            self._observe.batch(rows, cost, 1 - useful / cost, waited_s, spent_s)
+        else:
+            self._observe.queued(waited_s)
+        answers = Answers(ran.outputs, 0, sum(ran.counts), ran.faults)
+        place = 0
+        for ticket, count in zip(tickets, ran.counts, strict=True):
+            if ticket is not None:
+                ticket.tell(answers.part(place, place + count))
+            place += count
+
+    def _failed(self, told: dict[str, Any]) -> None:
+        for number in told["numbers"]:
+            ticket = self._taken(number)
+            if ticket is None:
+                continue
+            if told["ran"] is not None and ticket.listener is not None:
+                started_s, ended_s, mates = told["ran"]
+                info = BatchInfo(ticket.shape, tuple((rows, length) for rows, length in mates))
+                ticket.listener.ran(ticket.arrived_s, started_s, ended_s, info)
+            ticket.tell(error_of(ToldError(**told["error"])))
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  (it is gone, however)
+        """See `asyncio.Protocol`."""
+        self._transport, self._link.up = None, False
+        stranded, self._asked, self._rows = list(self._asked.values()), {}, 0
+        for ticket in stranded:
+            ticket.tell(gone())
+        self._maybe_closed()
+        if self._closing is None:
+            shown = self._engine.bundle
+            log.error("%s %s: the engine process is lost", shown.name, shown.version)
+            self._reaching = self._loop.create_task(self._reach())
+
+    async def _reach(self) -> None:
+        """Ask the engine process that follows for the version, until it has it."""
+        shown, told = self._engine.bundle, False
+        while self._closing is None:
+            try:
+                await asyncio.to_thread(self._link.open)
+            except Unavailable:
+                await asyncio.sleep(RETRY_S)
+            except NotAdmitted as refused:
+                if not told:
+                    log.error("%s %s: %s", shown.name, shown.version, refused.error)
+                told = True
+                await asyncio.sleep(LONG_RETRY_S)
+            else:
+                await self._join()
+                log.warning("%s %s: another engine process has it", shown.name, shown.version)
+                return
+
+    def _maybe_closed(self) -> None:
+        if self._closing is not None and not self._asked and not self._closing.done():
+            self._closing.set_result(None)
+
+    async def close(self) -> None:
+        """Refuse new requests, answer those that wait, and give the version up."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_future()
+            self._flush_soon()
+            self._maybe_closed()
+        await asyncio.shield(self._closing)
+        if self._reaching is not None and not self._reaching.done():
+            self._link.close()  # which ends a thread that waits for the other process
+            self._reaching.cancel()
+        if self._transport is not None:
+            self._transport.write(head(Kind.DONE, 0, []))
+            self._transport.close()
