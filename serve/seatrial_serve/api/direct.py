@@ -28,7 +28,7 @@ from seatrial_serve.http.status import answer_to
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.entry import NotLoaded
-from seatrial_serve.models.served_model import FEW_ROWS, RowsAtOnce, ServedModel
+from seatrial_serve.models.served_model import RowsAtOnce, ServedModel
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.ticket import Ticket
 
@@ -132,7 +132,7 @@ class DirectWay:
         if not there:
             return
         waiting, rows = [asked for asked, _ in there], [row for _, row in there]
-        if len(rows) <= FEW_ROWS:
+        if len(rows) <= model.rows_at_once_most:
             self._encoded(model, waiting, start, model.encode_turn(rows))
             return
         for places, encoded in model.encode_turn_aside(rows, [asked.terms for asked in waiting]):

@@ -30,6 +30,7 @@ from seatrial_serve.engines.wire import (
     Frame,
     Frames,
     Kind,
+    Piece,
     Ran,
     RowCodec,
     build,
@@ -401,7 +402,7 @@ class FrontConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
-    def writelines(self, pieces: list[bytes | memoryview]) -> None:
+    def writelines(self, pieces: list[Piece]) -> None:
         """Send them, if the front is there."""
         if self._transport is not None:
             self._transport.writelines(pieces)

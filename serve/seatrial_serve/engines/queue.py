@@ -24,12 +24,13 @@ from seatrial_serve.engines.wire import (
     Frame,
     Frames,
     Kind,
+    Piece,
     Ran,
     RowCodec,
     ToldError,
     error_of,
     flow_number,
-    head,
+    frame_of,
     unpacked_ran,
 )
 from seatrial_serve.inference.engine import Answers
@@ -93,7 +94,7 @@ class EngineQueue(asyncio.Protocol):
         self._observe, self._clock = observe or Unobserved(), clock
         self._asked: dict[int, SentTicket] = {}
         self._number, self._rows = 0, 0
-        self._outbox: list[bytes | memoryview] = []
+        self._outbox: list[Piece] = []
         self._posted = 0
         self._departed: list[int] = []
         self._flushing = self._sweeping = False
@@ -229,10 +230,10 @@ class EngineQueue(asyncio.Protocol):
         if self._outbox:
             pieces, self._outbox = self._outbox, []
             posted, self._posted = self._posted, 0
-            transport.writelines([head(Kind.RUN, posted, pieces), *pieces])
+            transport.writelines(frame_of(Kind.RUN, posted, pieces))
         if self._departed:
             numbers = np.array(self._departed, np.uint64).tobytes()
-            transport.write(head(Kind.LEFT, len(self._departed), [numbers]) + numbers)
+            transport.writelines(frame_of(Kind.LEFT, len(self._departed), [numbers]))
             self._departed = []
 
     def _flush_soon(self) -> None:
@@ -379,5 +380,5 @@ class EngineQueue(asyncio.Protocol):
             self._link.close()  # which ends a thread that waits for the other process
             self._reaching.cancel()
         if self._transport is not None:
-            self._transport.write(head(Kind.DONE, 0, []))
+            self._transport.writelines(frame_of(Kind.DONE, 0, []))
             self._transport.close()

@@ -35,8 +35,13 @@ flow, bytes of its rows, rows (below zero: they are a `ColumnBlock`), priority."
 BATCH = Struct("=ddIIQ")
 """A batch that ran: when it started and ended, its tickets, whether this front counts it, and the
 bytes of its faults as JSON."""
+JOINED_BYTES = 2**18
+"""A frame up to this size is sent in one piece: a copy costs less than many small pieces do."""
 UNIT = 8
 """Arrays begin at multiples of so many bytes."""
+
+
+Piece = bytes | memoryview
 
 
 class Kind(IntEnum):
@@ -105,9 +110,13 @@ class Frames:
         self._pieces, self._held = ([whole[at:]] if rest else []), rest
 
 
-def head(kind: Kind, count: int, pieces: Sequence[bytes | memoryview]) -> bytes:
-    """The head of a frame whose body these pieces are."""
-    return HEAD.pack(sum(map(len, pieces)), kind, count)
+def frame_of(kind: Kind, tickets: int, pieces: Sequence[Piece]) -> list[Piece]:
+    """A frame whose body these pieces are, in few pieces."""
+    size = sum(map(len, pieces))
+    head = HEAD.pack(size, kind, tickets)
+    if size <= JOINED_BYTES:
+        return [b"".join([head, *pieces])]
+    return [head, *pieces]
 
 
 def json_frame(kind: Kind, told: Mapping[str, Any]) -> bytes:
@@ -149,10 +158,10 @@ class RowCodec:
         )
         """Of rows that are plain numbers: their tensors beside each other."""
 
-    def pack(self, part: Part) -> list[bytes | memoryview]:
+    def pack(self, part: Part) -> list[Piece]:
         """The rows as pieces of bytes."""
         if isinstance(part, ColumnBlock):
-            pieces: list[bytes | memoryview] = []
+            pieces: list[Piece] = []
             for spec, column in zip(self._specs, part.columns, strict=True):
                 pieces += packed_array(np.asarray(column, spec.array_dtype))
             return pieces
@@ -192,28 +201,32 @@ SIDES = Struct("=QQ")
 
 
 @lru_cache(maxsize=64)
-def side_numbers(sides: int) -> Struct:
-    """So many sides of an array."""
-    return Struct(f"={sides}Q")
+def array_head(sides: int) -> Struct:
+    """What stands before an array of so many sides: their number, its bytes, and the sides."""
+    return Struct(f"={2 + sides}Q")
 
 
-def packed_array(array: Array) -> list[bytes | memoryview]:
+FILLINGS = [bytes(size) for size in range(UNIT)]
+
+
+def packed_array(array: Array) -> list[Piece]:
     """An array as pieces of bytes, of `UNIT` bytes' multiples together."""
     if array.dtype.hasobject:
-        data: bytes | memoryview = json.dumps(array.ravel().tolist()).encode()
+        data: Piece = json.dumps(array.ravel().tolist()).encode()
+    elif array.nbytes <= JOINED_BYTES:
+        data = array.tobytes()
     else:
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    told = SIDES.pack(array.ndim, len(data)) + side_numbers(array.ndim).pack(*array.shape)
-    filling = -len(data) % UNIT
-    return [told, data, bytes(filling)] if filling else [told, data]
+    size, sides = len(data), array.ndim
+    told = array_head(sides).pack(sides, size, *array.shape)
+    return [told, data, FILLINGS[-size % UNIT]] if size % UNIT else [told, data]
 
 
 def unpacked_array(body: memoryview, at: int, dtype: np.dtype[Any]) -> tuple[Array, int]:
     """The array at a place of `body`, and where the next one begins."""
     sides, size = SIDES.unpack_from(body, at)
-    at += SIDES.size
-    shape = side_numbers(sides).unpack_from(body, at)
-    at += UNIT * sides
+    _, _, *shape = array_head(sides).unpack_from(body, at)
+    at += SIDES.size + UNIT * sides
     end = at + size + -size % UNIT
     if dtype.hasobject:
         words = json.loads(bytes(body[at : at + size]))
@@ -242,11 +255,11 @@ class Ran(NamedTuple):
     faults: Mapping[int, OutputFault]
 
 
-def packed_ran(ran: Ran) -> list[bytes | memoryview]:
+def packed_ran(ran: Ran) -> list[Piece]:
     """A `RAN` frame, in pieces."""
     told = [[row, *fault] for row, fault in ran.faults.items()]
     faults = json.dumps(told).encode() if told else b""
-    body: list[bytes | memoryview] = [
+    body: list[Piece] = [
         BATCH.pack(
             ran.started_s, ran.ended_s, len(ran.mates), ran.counted_here, len(faults)
         ),
@@ -259,7 +272,7 @@ def packed_ran(ran: Ran) -> list[bytes | memoryview]:
     for name, array in ran.outputs.items():
         word = f"{array.dtype.str} {name}".encode()
         body += [UNIT_NUMBER.pack(len(word)), word, bytes(-len(word) % UNIT), *packed_array(array)]
-    return [head(Kind.RAN, len(ran.numbers), body), *body]
+    return frame_of(Kind.RAN, len(ran.numbers), body)
 
 
 def unpacked_ran(frame: Frame) -> Ran:
