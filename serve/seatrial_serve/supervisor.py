@@ -42,6 +42,8 @@ log = logging.getLogger("seatrial.workers")
 STEADY_S = 60.0
 """A worker that lived so long did not fail at its start: the next one is started at once."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
+ENGINE_PAUSE_S = 2.0
+"""The longest before another engine process starts, without which no worker answers."""
 
 
 class Supervisor:
@@ -176,15 +178,18 @@ class Supervisor:
     def _keep_engine(self) -> None:
         """Keep the engine process alive, until every worker has ended."""
         try:
-            self._repeat("the engine process", self._run_engine, self._engine_stops)
+            self._repeat("the engine process", self._run_engine, self._engine_stops, ENGINE_PAUSE_S)
         except BaseException:
             self._stop(signal.SIGTERM, None)  # without it, the workers answer nothing
             raise
 
-    def _repeat(self, name: str, run: Callable[[], str], stops: threading.Event) -> None:
+    def _repeat(
+        self, name: str, run: Callable[[], str], stops: threading.Event,
+        longest_s: float = LONGEST_PAUSE_S,
+    ) -> None:  # fmt: skip
         """Run a process again and again, with a pause where it does not live long.
 
-        `run` returns how it ended, in words.
+        `run` returns how it ended, in words; `longest_s`: the longest pause.
         """
         failures = 0
         while not stops.is_set():
@@ -194,9 +199,7 @@ class Supervisor:
                 return
             failures = 0 if now_s() - begun > STEADY_S else failures + 1
             pause_s = (
-                0.0
-                if not failures
-                else min(FIRST_PAUSE_S * math.pow(2, failures - 1), LONGEST_PAUSE_S)
+                0.0 if not failures else min(FIRST_PAUSE_S * math.pow(2, failures - 1), longest_s)
             )
             self._families.lost.inc()
             log.error("%s %s; another starts in %g s", name, ended, pause_s)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Workers:
         folder: Path,
         log: Path,
         while_loading: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
+        flags: Sequence[str] = (),
     ) -> None:
         """`while_loading` is called again and again until both have loaded their model."""
         seal(folder)
@@ -58,7 +59,7 @@ class Workers:
         ]
         ports = [part for name in ("http", "grpc", "metrics") for part in (f"--{name}-port", "0")]
         with log.open("w") as sink:
-            self.process = subprocess.Popen([*command, *ports], stderr=sink)
+            self.process = subprocess.Popen([*command, *ports, *flags], stderr=sink)
 
     def wait_until_loaded(self) -> None:
         """Both workers have."""
