@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -149,15 +149,15 @@ def run_server(
     joining: bool = False,
     settled: Callable[[], None] | None = None,
     made: Callable[[DrainingServer], None] | None = None,
-    engine_address: Path | None = None,
+    engine_addresses: Sequence[Path] = (),
 ) -> None:
     """Serve on a socket that listens already.
 
     With `joining`, accept once all models are loaded. `settled` is called once they are, or have
-    failed; `made` gets the server before it starts; `engine_address`: see `open_serving`.
+    failed; `made` gets the server before it starts; `engine_addresses`: see `open_serving`.
     """
     with open_serving(
-        settings, repository, metrics, access, joining=joining, engine_address=engine_address
+        settings, repository, metrics, access, joining=joining, engine_addresses=engine_addresses
     ) as serving:
         exchanges, lifecycle, watch = serving.exchanges, serving.lifecycle, serving.observers
         grpc = open_grpc(settings, exchanges, lifecycle, certificates) if settings.grpc else None

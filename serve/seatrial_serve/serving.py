@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,14 +62,14 @@ def open_serving(
     access: Access | None = None,
     *,
     joining: bool = False,
-    engine_address: Path | None = None,
+    engine_addresses: Sequence[Path] = (),
 ) -> Iterator[Serving]:
     """Set up this process to serve a repository; its models load once the app's lifespan begins.
 
     `access`: who may ask what; None: everybody everything.
 
     With `joining`, the lifespan begins once all models are loaded, or have failed.
-    `engine_address`: where the engine process listens that holds the graphs; None: this process
+    `engine_addresses`: where the engine processes listen that hold the graphs; none: this process
     holds them. Raises `DeclarationError` or `MissingExtra` where the settings' observers cannot be.
     """
     sys.setswitchinterval(TURN_S)
@@ -82,7 +82,7 @@ def open_serving(
         FairPool(plan.runs, "cores", FinishOrder) as cores,
         FairPool(plan.runs, "host-stage") as host_stages,
     ):
-        loader = Loader(settings, plan, cores, host_stages, metrics, repository, engine_address)
+        loader = Loader(settings, plan, cores, host_stages, metrics, repository, engine_addresses)
         lifecycle = ModelLifecycle(
             repository,
             loader,
@@ -90,7 +90,7 @@ def open_serving(
             watch=settings.watch,
             poll_s=settings.poll_s,
             join_loaded=joining,
-            remote=settings.runtime is not None or engine_address is not None,
+            remote=settings.runtime is not None or bool(engine_addresses),
             tidy=give_memory_back,
             demand=demand_plan(settings, metrics, plan),
         )

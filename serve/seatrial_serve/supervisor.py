@@ -6,31 +6,26 @@ process, it is one of them, and starts first.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
 
 from seatrial_serve.access.access import Access
+from seatrial_serve.engine_keeper import EngineKeeper
 from seatrial_serve.http.sockets import listen, reserve
+from seatrial_serve.kept_process import keep, release, spawn
 from seatrial_serve.metrics.families import SupervisorFamilies, WorkersCollector
 from seatrial_serve.metrics_listener import MetricsListener
-from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.reloads import Reloads, hold_reloads
 from seatrial_serve.process.resources import plan_bytes, usable_cores
 from seatrial_serve.settings import Settings
@@ -39,11 +34,6 @@ if TYPE_CHECKING:
     from seatrial_serve.process.certificates import Certificates
 
 log = logging.getLogger("seatrial.workers")
-STEADY_S = 60.0
-"""A worker that lived so long did not fail at its start: the next one is started at once."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
-ENGINE_PAUSE_S = 2.0
-"""The longest before another engine process starts, without which no worker answers."""
 
 
 class Supervisor:
@@ -63,8 +53,7 @@ class Supervisor:
         self._alive: dict[int, subprocess.Popen[bytes]] = {}
         self._settled = [threading.Event() for _ in range(settings.workers)]
         self._certificates: Certificates | None = None
-        self._engine: subprocess.Popen[bytes] | None = None
-        self._engine_told, self._engine_stops = threading.Event(), threading.Event()
+        self._engines: EngineKeeper | None = None
 
     def run(self, reloads: Reloads) -> None:
         """Run until SIGTERM or SIGINT, and until every worker has drained.
@@ -76,7 +65,7 @@ class Supervisor:
             tempfile.TemporaryDirectory(prefix="seatrial-") as folder,
             listen(settings.host, settings.http_port) as http,
         ):
-            self._folder = folder
+            self._folder = Path(folder)
             registry = CollectorRegistry()
             WorkersCollector(registry, path=folder)
             self._families = SupervisorFamilies(registry)
@@ -116,9 +105,14 @@ class Supervisor:
         at, pages = f"{settings.scheme}://{place}", settings.pages_told
         log.info("%d workers at %s%s%s", settings.workers, at, metrics, pages)
         port = grpc.getsockname()[1] if grpc is not None else 0
-        with ThreadPoolExecutor(self._settings.workers + 2, initializer=hold_reloads) as pool:
+        if settings.shares_engine:
+            self._engines = EngineKeeper(settings, self._folder, self._families.lost.inc)
+        engines = self._engines
+        threads = settings.workers + (len(engines.addresses) if engines is not None else 0) + 1
+        with ThreadPoolExecutor(threads, initializer=hold_reloads) as pool:
             pool.submit(self._close_when_stopping, http)
-            engine = pool.submit(self._keep_engine) if settings.shares_engine else None
+            if engines is not None:
+                engines.start(pool, lambda: self._stop(signal.SIGTERM, None))
             keeping = [
                 pool.submit(self._keep, place, http, port)
                 for place in range(self._settings.workers)
@@ -127,8 +121,9 @@ class Supervisor:
             if any(done.exception() for done in keeping if done.done()):
                 self._stop(signal.SIGTERM, None)
                 wait(keeping)
-            self._stop_engine()  # last of all, since the workers answer what they have
-        for done in (*keeping, *([engine] if engine is not None else [])):
+            if engines is not None:
+                engines.stop()  # last of all, since the workers answer what they have
+        for done in keeping:
             done.result()
 
     def _reload(self) -> None:
@@ -140,7 +135,8 @@ class Supervisor:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (the signal module's signature)
         self._stopping.set()
-        self._engine_told.set()
+        if self._engines is not None:
+            self._engines.let_go()
         for settled in self._settled:
             settled.set()
         self._pass_on(signal.SIGTERM)
@@ -163,8 +159,8 @@ class Supervisor:
         if place:
             # one after another: load gates measure, and share what the first one cached
             self._settled[place - 1].wait()
-        elif self._settings.shares_engine:
-            self._engine_told.wait()
+        elif self._engines is not None:
+            self._engines.wait()
         joining = place > 0
 
         def run() -> str:
@@ -173,70 +169,7 @@ class Supervisor:
             joining = True
             return ended
 
-        self._repeat(f"worker {place + 1}", run, self._stopping)
-
-    def _keep_engine(self) -> None:
-        """Keep the engine process alive, until every worker has ended."""
-        try:
-            self._repeat("the engine process", self._run_engine, self._engine_stops, ENGINE_PAUSE_S)
-        except BaseException:
-            self._stop(signal.SIGTERM, None)  # without it, the workers answer nothing
-            raise
-
-    def _repeat(
-        self, name: str, run: Callable[[], str], stops: threading.Event,
-        longest_s: float = LONGEST_PAUSE_S,
-    ) -> None:  # fmt: skip
-        """Run a process again and again, with a pause where it does not live long.
-
-        `run` returns how it ended, in words; `longest_s`: the longest pause.
-        """
-        failures = 0
-        while not stops.is_set():
-            begun = now_s()
-            ended = run()
-            if stops.is_set():
-                return
-            failures = 0 if now_s() - begun > STEADY_S else failures + 1
-            pause_s = (
-                0.0 if not failures else min(FIRST_PAUSE_S * math.pow(2, failures - 1), longest_s)
-            )
-            self._families.lost.inc()
-            log.error("%s %s; another starts in %g s", name, ended, pause_s)
-            stops.wait(pause_s)
-
-    def _run_engine(self) -> str:
-        """Start the engine process and wait for its end; return how it ended, in words."""
-        told = {
-            "settings": self._settings.model_dump(mode="json"),
-            "address": str(self._engine_address),
-        }
-        with self._lock:
-            if self._engine_stops.is_set():
-                return "was told to stop"
-            try:
-                process = self._engine = self._spawn("seatrial_serve.engine_process", told)
-            except OSError as error:
-                return f"did not start ({error.strerror or 'an error'})"
-        assert process.stdout is not None
-        process.stdout.readline()  # it listens, or ended
-        self._engine_told.set()
-        status = process.wait()
-        with self._lock:
-            self._engine = None
-        release(process)
-        return f"(process {process.pid}) ended with {status}"
-
-    def _stop_engine(self) -> None:
-        with self._lock:
-            self._engine_stops.set()
-            if self._engine is not None:
-                self._engine.terminate()
-
-    @property
-    def _engine_address(self) -> Path | None:
-        """Where the engine process listens; None where workers hold graphs of their own."""
-        return Path(self._folder) / "engine" if self._settings.shares_engine else None
+        keep(f"worker {place + 1}", run, self._stopping, self._families.lost.inc)
 
     def _run_worker(self, place: int, http: socket.socket, grpc_port: int, *, joining: bool) -> str:
         """Start a worker and wait for its end; return how it ended, in words.
@@ -274,35 +207,14 @@ class Supervisor:
                 "budget_bytes": (settings.budget_bytes or plan_bytes()) // settings.workers,
             }
         )
-        engine = self._engine_address
+        engines = [] if self._engines is None else self._engines.addresses
         told = {
             "settings": shared.model_dump(mode="json"),
             "socket": http.fileno(),
             "joining": joining,
-            "engine_address": None if engine is None else str(engine),
+            "engine_addresses": [str(each) for each in engines],
         }
-        return self._spawn("seatrial_serve.worker", told, http.fileno())
-
-    def _spawn(self, module: str, told: dict[str, Any], *files: int) -> subprocess.Popen[bytes]:
-        """Start a process of ours, and tell it what it needs. Raises `OSError`."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=files,
-            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._folder},
-            process_group=0,  # Ctrl-C is the supervisor's to pass on
-        )
-        assert process.stdin is not None
-        try:
-            process.stdin.write(json.dumps(told).encode() + b"\n")
-            process.stdin.flush()
-        except OSError:  # it ended before it was told
-            process.kill()
-            process.wait()
-            release(process)
-            raise
-        return process
+        return spawn("seatrial_serve.worker", told, self._folder, http.fileno())
 
 
 def open_certificates(settings: Settings) -> Certificates | None:
@@ -314,12 +226,3 @@ def open_certificates(settings: Settings) -> Certificates | None:
     certificates = Certificates(settings.tls)
     certificates.start()
     return certificates
-
-
-def release(process: subprocess.Popen[bytes]) -> None:
-    """Close the pipes to a process that has ended."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdout.close()
-    with suppress(BrokenPipeError):  # what it did not read goes with it
-        process.stdin.close()

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from seatrial_contracts.errors import SeatrialError
@@ -46,7 +47,7 @@ def main() -> None:
             sink,
             reloads,
             joining=told["joining"],
-            engine_address=Path(told["engine_address"]) if told["engine_address"] else None,
+            engine_addresses=[*map(Path, told["engine_addresses"])],
         )
     except SeatrialError as error:
         log.error("not started: %s", error)
@@ -55,7 +56,7 @@ def main() -> None:
 
 def run(
     settings: Settings, listening: socket.socket, sink: LogSink, reloads: Reloads, *,
-    joining: bool, engine_address: Path | None,
+    joining: bool, engine_addresses: Sequence[Path],
 ) -> None:  # fmt: skip
     """Serve on a socket that listens already. Raises a `SeatrialError` where it cannot start."""
     repository = open_repository(settings)
@@ -65,7 +66,7 @@ def run(
     with open_access(settings.api_keys) as access:
         run_server(
             settings, repository, listening, metrics, reloads, access, certificates,
-            joining=joining, settled=say_settled, engine_address=engine_address,
+            joining=joining, settled=say_settled, engine_addresses=engine_addresses,
         )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from seatrial_serve.engines.front import NotAdmitted, SharedEngine, open_shared
 from seatrial_serve.engines.host import EngineHost
 from seatrial_serve.engines.loader import EngineLoader
 from seatrial_serve.engines.queue import EngineQueue
+from seatrial_serve.engines.spread import SpreadQueue
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.runtimes.fake import FakeRuntime
@@ -58,7 +59,7 @@ class Front:
 
     def __init__(self, engine: SharedEngine, **options: Any) -> None:
         self.engine, self.told = engine, Told()
-        self.queue = EngineQueue(engine, engine.loaded.batch_rule, observe=self.told, **options)
+        self.queue = EngineQueue(engine, engine.joined[0], observe=self.told, **options)
 
     async def ask(self, *xs: float, **terms: Any) -> list[float]:
         """Twice each of the numbers."""
@@ -71,8 +72,8 @@ class Front:
 class House:
     """A host at an address, and what is needed to make it anew."""
 
-    def __init__(self, folder: Path, bundle: Bundle) -> None:
-        self.address, self.bundle = folder / "engine", bundle
+    def __init__(self, folder: Path, bundle: Bundle, name: str = "engine") -> None:
+        self.address, self.bundle = folder / name, bundle
         self.settings = Settings(prove="always", max_wait_s=0.0)
         self.stack = AsyncExitStack()
 
@@ -99,7 +100,7 @@ class House:
     async def front(self, **options: Any) -> AsyncIterator[Front]:
         """A front that serves the bundle."""
         engine = await asyncio.to_thread(
-            open_shared, self.address, self.bundle, "toy", None, RuntimeOptions()
+            open_shared, [self.address], self.bundle, "toy", None, RuntimeOptions()
         )
         front = Front(engine, **options)
         async with front.queue:
@@ -204,7 +205,7 @@ async def test_a_version_lingers_for_the_front_that_follows_a_lost_one(
 
 async def test_a_lingering_version_goes_in_the_end(house: House, runtime: FakeRuntime) -> None:
     engine = await asyncio.to_thread(
-        open_shared, house.address, house.bundle, "toy", None, RuntimeOptions()
+        open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
     )
     engine.close()  # without a word, as a process that is killed
     await until(lambda: runtime.closed == 1)
@@ -216,7 +217,7 @@ async def test_a_worker_of_another_build_is_refused(
     monkeypatch.setattr(front_module, "build", lambda: "older")
     with pytest.raises(NotAdmitted) as refused:
         await asyncio.to_thread(
-            open_shared, house.address, house.bundle, "toy", None, RuntimeOptions()
+            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
         )
     assert isinstance(refused.value.error, ModelError)
     assert (refused.value.error.code, str(refused.value)) == (
@@ -233,7 +234,7 @@ async def test_other_bytes_in_the_folder_than_the_front_verified_are_refused(
     other.path.rename(house.bundle.path)
     with pytest.raises(NotAdmitted, match="is not the one that the worker has verified"):
         await asyncio.to_thread(
-            open_shared, house.address, house.bundle, "toy", None, RuntimeOptions()
+            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
         )
 
 
@@ -244,7 +245,7 @@ async def test_what_the_load_gate_found_is_told_where_it_is_not_passed(
     fake_runtimes(monkeypatch, held.answer)
     with pytest.raises(NotAdmitted, match="golden rows at batch size 1") as refused:
         await asyncio.to_thread(
-            open_shared, house.address, house.bundle, "toy", None, RuntimeOptions()
+            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
         )
     assert refused.value.gate is not None
     assert (refused.value.gate.passed, refused.value.gate.worst_error) == (False, 8.0)
@@ -258,7 +259,7 @@ async def test_nobody_there_is_unavailable(house: House) -> None:
     await house.close()
     with pytest.raises(Unavailable) as refused:
         await asyncio.to_thread(
-            open_shared, house.address, house.bundle, "toy", None, RuntimeOptions()
+            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
         )
     assert refused.value.code == "E_RUNTIME_DOWN"
     await house.open()
@@ -460,3 +461,56 @@ async def test_closing_answers_what_waits_and_refuses_what_comes(house: House, h
         held.gate.set()
         assert await waiting == [2]
         await closing
+
+
+async def test_clients_and_priorities_take_turns_over_all_fronts(house: House, held: Held) -> None:
+    house.settings = house.settings.model_copy(update={"max_batch_rows": 1})
+    await house.close()
+    await house.open()
+    async with house.front() as one, house.front() as other:
+        held.gate.clear()
+        before = len(held.seen)
+        many = [asyncio.create_task(one.ask(each, flow="many")) for each in range(10, 20)]
+        await until(lambda: len(held.seen) > before)
+        few = [asyncio.create_task(other.ask(each, flow="few")) for each in (60, 61)]
+        urgent = asyncio.create_task(other.ask(70, flow="few", priority=1))
+        await asyncio.sleep(0.05)
+        held.gate.set()
+        await asyncio.gather(*many, *few, urgent)
+        order = [batch[0] for batch in held.seen[before:]]
+    assert order[1] == 70, "the highest priority is next, whichever front it came by"
+    assert max(map(order.index, (60, 61))) <= 5, "few requests do not wait for the many"
+
+
+async def test_rows_go_to_the_process_where_the_fewest_wait_and_to_those_that_are_there(
+    house: House, held: Held, tmp_path: Path
+) -> None:
+    second = House(tmp_path, house.bundle, "second")
+    await second.open()
+    engine = await asyncio.to_thread(
+        open_shared, [house.address, second.address], house.bundle, "toy", None, RuntimeOptions()
+    )
+    assert engine.slots == 2
+    queue = SpreadQueue(engine, observe=Told())
+
+    async def ask(x: float) -> float:
+        (found,) = await queue.submit([engine.encode({"x": x, "word": "a"})])
+        return float(found.outputs["twice"][found.start])
+
+    async with queue:
+        held.gate.clear()
+        waiting = [asyncio.create_task(ask(each)) for each in range(20, 28)]
+        await asyncio.sleep(0.05)
+        assert [each.waiting_rows for each in queue._queues] == [4, 4]
+        assert queue.requests_running == 2
+        held.gate.set()
+        assert await asyncio.gather(*waiting) == [2 * each for each in range(20, 28)]
+        await second.close()
+        await until(lambda: [each.up for each in queue._queues] == [True, False])
+        assert engine.healthy
+        assert [await ask(each) for each in (1, 2, 3)] == [2, 4, 6]
+        await second.open()
+        await until(lambda: all(each.up for each in queue._queues))
+        assert queue.idle
+    engine.close()
+    await second.close()

@@ -238,7 +238,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
             os.kill(os.getpid(), signal.SIGTERM)
         return process
 
-    monkeypatch.setattr("seatrial_serve.supervisor.subprocess.Popen", start_or_fail)
+    monkeypatch.setattr("seatrial_serve.kept_process.subprocess.Popen", start_or_fail)
     Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False), None).run(Reloads())
     assert [process.returncode for process in tries if process is not None] == [-signal.SIGTERM] * 2
     assert (
@@ -261,7 +261,7 @@ def test_a_fault_of_the_supervisor_itself_ends_it_with_its_workers(
         started.append(start([sys.executable, "-c", DUMMY], **options))
         return started[0]
 
-    monkeypatch.setattr("seatrial_serve.supervisor.subprocess.Popen", start_or_fail)
+    monkeypatch.setattr("seatrial_serve.kept_process.subprocess.Popen", start_or_fail)
     with pytest.raises(RuntimeError, match="a bug"):
         Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False), None).run(Reloads())
     assert started[0].returncode == -signal.SIGTERM

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import socket
 import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -55,7 +58,7 @@ class EngineLink:
         self._lock, self._closed = threading.Lock(), False
         self._socket: socket.socket | None = None
         self.up = False
-        """Is the version loaded at the other end?"""
+        """Is the version loaded at the other end, and may rows be sent?"""
 
     def open(self) -> LoadedReply:
         """Connect, and ask for the version until it is loaded. Blocking: call it from a thread.
@@ -78,9 +81,7 @@ class EngineLink:
         try:
             body = bytes(frame.body)
             if frame.kind == Kind.LOADED:
-                loaded = LoadedReply.model_validate_json(body)
-                self.up = True
-                return loaded
+                return LoadedReply.model_validate_json(body)
             refused = NotLoadedReply.model_validate_json(body)
         except ValidationError as error:
             opened.close()
@@ -123,52 +124,67 @@ def first_frame(opened: socket.socket) -> Frame:
             return frame
 
 
-class SharedEngine(RowEncoder):
-    """Host stage and prepare graph of a version here; its model graph in the engine process."""
+class Joined(NamedTuple):
+    """An engine process that holds the version."""
 
-    def __init__(
-        self, bundle: Bundle, options: RuntimeOptions, link: EngineLink, loaded: LoadedReply
-    ) -> None:
-        """`options`: of the prepare graph. Raises what `load_prepare` raises."""
+    link: EngineLink
+    loaded: LoadedReply
+
+
+class SharedEngine(RowEncoder):
+    """Host stage and prepare graph of a version here; its model graph in engine processes."""
+
+    def __init__(self, bundle: Bundle, options: RuntimeOptions, joined: Sequence[Joined]) -> None:
+        """`options`: of the prepare graph; `joined`: at least one process.
+
+        Raises what `load_prepare` raises.
+        """
         host = RuntimeOptions(intra_op_threads=options.intra_op_threads)
         super().__init__(bundle, bundle.make_front(), load_prepare(bundle, host))
-        self.link, self.loaded = link, loaded
-        self.variant, self.provider = loaded.variant, loaded.provider
-        self.runtime_version, self.placement = loaded.runtime_version, loaded.placed
-        self.slots = loaded.slots
-        """How many batches run at once in the engine process."""
+        self.joined, self.loaded = joined, joined[0].loaded
+        self.variant, self.provider = self.loaded.variant, self.loaded.provider
+        self.runtime_version, self.placement = self.loaded.runtime_version, self.loaded.placed
+        self.slots = sum(each.loaded.slots for each in joined)
+        """How many batches run at once in the engine processes."""
         placement = self.placement
         self.most_rows = math.inf if placement is None else placement.most_rows or math.inf
 
     @property
     def healthy(self) -> bool:
         """Can the model graph run now?"""
-        return self.link.up
+        return any(each.link.up for each in self.joined)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the version takes in the engine processes together."""
+        return sum(each.loaded.memory_bytes for each in self.joined)
 
     def close(self) -> None:
-        """Let go of the prepare graph and of the version in the engine process."""
-        self.link.close()
+        """Let go of the prepare graph and of the version in the engine processes."""
+        for each in self.joined:
+            each.link.close()
         super().close()
 
 
 def open_shared(
-    address: Path, bundle: Bundle, name: str, variant: str | None, options: RuntimeOptions
-) -> SharedEngine:
-    """Have the engine process load a verified bundle, or find that it has.
+    addresses: Sequence[Path], bundle: Bundle, name: str, variant: str | None,
+    options: RuntimeOptions,
+) -> SharedEngine:  # fmt: skip
+    """Have each engine process load a verified bundle, or find that it has.
 
     `name`: what clients call the model. Blocking: call it from a thread. Raises `NotAdmitted`, and
-    `Unavailable` where the process is not there.
+    `Unavailable` where a process is not there.
     """
     request = LoadRequest(
-        build=build(),
-        name=name,
-        path=str(bundle.path.absolute()),
-        digest=bundle.digest,
+        build=build(), name=name, path=str(bundle.path.absolute()), digest=bundle.digest,
         variant=variant,
-    )
-    link = EngineLink(address, request)
+    )  # fmt: skip
+    links = [EngineLink(address, request) for address in addresses]
     try:
-        return SharedEngine(bundle, options, link, link.open())
+        with ThreadPoolExecutor(len(links), "seatrial-join") as pool:
+            replies = list(pool.map(EngineLink.open, links))
+        return SharedEngine(bundle, options, [*map(Joined, links, replies)])
     except BaseException:  # whatever ends it, the version is given up
-        link.close()
+        for link in links:
+            link.close()
         raise

@@ -16,7 +16,7 @@ import numpy as np
 
 from seatrial_contracts.errors import OutOfMemory, TooLate, Unavailable
 from seatrial_contracts.host_stage import ColumnBlock, Part
-from seatrial_serve.engines.front import NotAdmitted, SharedEngine, gone
+from seatrial_serve.engines.front import Joined, NotAdmitted, SharedEngine, gone
 from seatrial_serve.engines.wire import (
     ASKED,
     UNIT,
@@ -35,7 +35,6 @@ from seatrial_serve.engines.wire import (
 )
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.fair_order import NO_PRIORITY
 from seatrial_serve.scheduling.ticket import (
     BatchInfo,
@@ -74,7 +73,7 @@ class SentTicket(Ticket[Part, Answers]):
 
 
 class EngineQueue(asyncio.Protocol):
-    """What `Batcher` is to a front whose graph runs in this process; here, it runs in another.
+    """A front's tickets in one engine process.
 
     Batches are made there, from the rows of all fronts, in one fair order.
     """
@@ -82,14 +81,15 @@ class EngineQueue(asyncio.Protocol):
     def __init__(
         self,
         engine: SharedEngine,
-        rule: BatchRule,
+        joined: Joined,
         *,
         max_waiting_rows: int = 4096,
         observe: Observe | None = None,
         clock: Callable[[], float] = now_s,
     ) -> None:
-        """`max_waiting_rows`: of this front, before its requests are refused."""
-        self.rule, self._engine, self._link = rule, engine, engine.link
+        """`joined`: the process; `max_waiting_rows`: of this front, before requests are refused."""
+        self.rule, self._slots = joined.loaded.batch_rule, joined.loaded.slots
+        self._bundle, self._link = engine.bundle, joined.link
         self._codec, self._max_waiting_rows = RowCodec(engine.specs), max_waiting_rows
         self._observe, self._clock = observe or Unobserved(), clock
         self._asked: dict[int, SentTicket] = {}
@@ -128,7 +128,17 @@ class EngineQueue(asyncio.Protocol):
     @property
     def requests_running(self) -> int:
         """How many requests of this front run now, at least. Any thread may ask."""
-        return min(len(self._asked), self._engine.slots)
+        return min(len(self._asked), self._slots)
+
+    @property
+    def up(self) -> bool:
+        """Is the process there, with the version loaded?"""
+        return self._transport is not None
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows of this front that wait or run there."""
+        return self._rows
 
     async def submit(
         self,
@@ -140,7 +150,7 @@ class EngineQueue(asyncio.Protocol):
         flow: Hashable = None,
         priority: int = 0,
         listener: TicketListener | None = None,
-        alone: bool = False,  # noqa: ARG002  (a hop to another process is needed in any case)
+        alone: bool = False,  # noqa: ARG002  (see `Batcher.submit`: there is no faster way)
     ) -> list[Answers]:
         """See `Batcher.submit`; raises E_RUNTIME_DOWN too, where the engine process is lost."""
         ask = partial(
@@ -218,10 +228,6 @@ class EngineQueue(asyncio.Protocol):
             self._loop.call_later(SWEEP_S, self._sweep)
         return ticket
 
-    def run_now(self, rows: Part, **terms: Any) -> None:  # noqa: ARG002  (see `Batcher.run_now`)
-        """See `Batcher.run_now`: rows always wait for the other process."""
-        return
-
     def pump(self) -> None:
         """Send what was posted, in one frame."""
         transport = self._transport
@@ -270,6 +276,7 @@ class EngineQueue(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._outbox, self._posted, self._departed = [], 0, []
+        self._link.up = True
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -343,13 +350,13 @@ class EngineQueue(asyncio.Protocol):
             ticket.tell(gone())
         self._maybe_closed()
         if self._closing is None:
-            shown = self._engine.bundle
+            shown = self._bundle
             log.error("%s %s: the engine process is lost", shown.name, shown.version)
             self._reaching = self._loop.create_task(self._reach())
 
     async def _reach(self) -> None:
         """Ask the engine process that follows for the version, until it has it."""
-        shown, told = self._engine.bundle, False
+        shown, told = self._bundle, False
         while self._closing is None:
             try:
                 await asyncio.to_thread(self._link.open)

@@ -5,6 +5,7 @@ The loader opens, checks who made it, has its graph loaded and proven, and plans
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,12 +44,12 @@ class Loader:
         host_stages: FairPool,
         metrics: Metrics,
         repository: Repository,
-        engine_address: Path | None = None,
+        engine_addresses: Sequence[Path] = (),
     ) -> None:
         """Keep what a load needs.
 
-        `cores`: the threads that run models, shared by all of them; `engine_address`: where the
-        engine process listens that runs them instead.
+        `cores`: the threads that run models, shared by all of them; `engine_addresses`: where
+        the engine processes listen that run them instead.
         `repository` says what a version would take over from. Raises `DeclarationError` for a trust
         policy or an identity that cannot be read.
         """
@@ -57,7 +58,7 @@ class Loader:
         self._repository = repository
         self._settings, self._plan, self._metrics = settings, plan, metrics
         self._cores, self._host_stages = cores, host_stages
-        self._load, self._engine_address = EngineLoader(settings, plan), engine_address
+        self._load, self._engine_addresses = EngineLoader(settings, plan), engine_addresses
         self._growths = Growths()
 
     def __call__(self, entry: Entry) -> ServedModel:
@@ -67,7 +68,7 @@ class Loader:
             model = self._build(entry)
         finally:
             grown = self._growths.end(growth)
-        if self._engine_address is None:
+        if not self._engine_addresses:
             entry.memory_bytes = footprint(model.bundle.manifest, model.engine.variant, grown)
         return model
 
@@ -92,9 +93,7 @@ class Loader:
         if not settings.allow_breaking:
             self._repository.check_replacement(entry, bundle.contract)
         model = (
-            self._opened(bundle, entry)
-            if self._engine_address is None
-            else self._shared(bundle, entry, self._engine_address)
+            self._shared(bundle, entry) if self._engine_addresses else self._opened(bundle, entry)
         )
         bundle.let_go()
         if trust is not None:
@@ -124,17 +123,17 @@ class Loader:
             unless_served.pop_all()
         return model
 
-    def _shared(self, bundle: Bundle, entry: Entry, address: Path) -> ServedModel:
-        """The model of an engine in the engine process."""
+    def _shared(self, bundle: Bundle, entry: Entry) -> ServedModel:
+        """The model of engines in engine processes."""
         try:
             engine = open_shared(
-                address, bundle, entry.name, self._variant(entry), self._load.options
+                self._engine_addresses, bundle, entry.name, self._variant(entry), self._load.options
             )
         except NotAdmitted as refused:
             entry.gate = refused.gate
             raise refused.error from None
         entry.gate = engine.loaded.gate.found
-        entry.memory_bytes = engine.loaded.memory_bytes
+        entry.memory_bytes = engine.memory_bytes
         with ExitStack() as unless_served:
             unless_served.callback(engine.close)
             loaded = engine.loaded

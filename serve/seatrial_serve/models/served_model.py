@@ -19,8 +19,8 @@ from seatrial_contracts.host_stage import ColumnBlock, EncodedRow, Part, group_p
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.predict_request import RequestReader
 from seatrial_serve.engines.front import SharedEngine
-from seatrial_serve.engines.queue import EngineQueue
 from seatrial_serve.engines.runner import BatchRunner
+from seatrial_serve.engines.spread import SpreadQueue
 from seatrial_serve.inference.engine import Answers, Engine
 from seatrial_serve.inference.load_gate import Admitted
 from seatrial_serve.metrics.drift_counts import DriftCounts
@@ -130,11 +130,9 @@ class ServedModel:
         )
         self._runner: BatchRunner | None = None
         """Runs its batches; None where the engine process does."""
-        self.batcher: Batcher[Part, Answers] | EngineQueue
+        self.batcher: Batcher[Part, Answers] | SpreadQueue
         if isinstance(engine, SharedEngine):
-            self.batcher = EngineQueue(
-                engine, rule, max_waiting_rows=max_waiting_rows, observe=metrics
-            )
+            self.batcher = SpreadQueue(engine, max_waiting_rows=max_waiting_rows, observe=metrics)
         else:
             runner = self._runner = BatchRunner(
                 engine, admitted.pace, cores, (self.name, self.version)
