@@ -280,7 +280,7 @@ class SupervisorFamilies:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.workers = Gauge(names.WORKERS, "Server processes that run now.", registry=registry)
         self.lost = Counter(
-            names.WORKERS_LOST, "Server processes that ended unasked.", registry=registry
+            names.WORKERS_LOST, "Server and engine processes that ended unasked.", registry=registry
         )
 
 
