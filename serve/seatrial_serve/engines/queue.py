@@ -264,10 +264,8 @@ class EngineQueue(asyncio.Protocol):
     def _sweep(self) -> None:
         late_s = self._clock() - SWEEP_S
         for ticket in [each for each in self._asked.values() if each.deadline_s < late_s]:
-            ticket_reply, gone_already = ticket.reply, ticket.gone
             ticket.leave()
-            if not gone_already:
-                ticket_reply(TooLate())
+            ticket.reply(TooLate())
         self._sweeping = bool(self._asked)
         if self._sweeping:
             self._loop.call_later(SWEEP_S, self._sweep)
@@ -281,27 +279,33 @@ class EngineQueue(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         try:
-            for frame in self._frames.feed(data):
-                self._came(frame)
+            told = [self._read(frame) for frame in self._frames.feed(data)]
         except BROKEN:
             log.exception("the engine process sent what nobody reads; this is a bug in seatrial")
             if self._transport is not None:
                 self._transport.abort()
-
-    def _came(self, frame: Frame) -> None:
-        if frame.kind == Kind.RAN:
-            self._deliver(unpacked_ran(frame))
-        elif frame.kind == Kind.FAILED:
-            self._failed(json.loads(bytes(frame.body)))
-        elif frame.kind == Kind.SHRUNK:
-            told = json.loads(bytes(frame.body))
-            self.rule = self.rule.shrunk(told["cost"])
-            if told["counted_here"]:
-                self._observe.out_of_memory(told["rows"])
-        else:
-            raise BrokenFrame(f"a frame of kind {frame.kind}")
+            return
+        for heed in told:
+            heed()
         self._observe.waiting(self._rows)
         self._maybe_closed()
+
+    def _read(self, frame: Frame) -> Callable[[], None]:
+        """What a frame has this front do. Raises `BROKEN`."""
+        if frame.kind == Kind.RAN:
+            return partial(self._deliver, unpacked_ran(frame))
+        told = json.loads(bytes(frame.body))
+        if frame.kind == Kind.FAILED:
+            error, ran = error_of(ToldError(**told["error"])), told["ran"]
+            return partial(self._failed, told["numbers"], error, ran)
+        if frame.kind == Kind.SHRUNK:
+            return partial(self._shrink, told["cost"], told["rows"] if told["counted_here"] else 0)
+        raise BrokenFrame(f"a frame of kind {frame.kind}")
+
+    def _shrink(self, cost: int, counted_rows: int) -> None:
+        self.rule = self.rule.shrunk(cost)
+        if counted_rows:
+            self._observe.out_of_memory(counted_rows)
 
     def _taken(self, number: int) -> SentTicket | None:
         ticket = self._asked.pop(number, None)
@@ -331,16 +335,17 @@ class EngineQueue(asyncio.Protocol):
                 ticket.tell(answers.part(place, place + count))
             place += count
 
-    def _failed(self, told: dict[str, Any]) -> None:
-        for number in told["numbers"]:
+    def _failed(self, numbers: list[int], error: Exception, ran: Any) -> None:
+        """`ran`: when the batch started and ended, and its mates; None where it never ran."""
+        for number in numbers:
             ticket = self._taken(number)
             if ticket is None:
                 continue
-            if told["ran"] is not None and ticket.listener is not None:
-                started_s, ended_s, mates = told["ran"]
+            if ran is not None and ticket.listener is not None:
+                started_s, ended_s, mates = ran
                 info = BatchInfo(ticket.shape, tuple((rows, length) for rows, length in mates))
                 ticket.listener.ran(ticket.arrived_s, started_s, ended_s, info)
-            ticket.tell(error_of(ToldError(**told["error"])))
+            ticket.tell(error)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  (it is gone, however)
         """See `asyncio.Protocol`."""
