@@ -62,17 +62,23 @@ class RequestReader:
         self._names = [*contract.record.parts]
         self._values_of = contract.record.flat if contract.is_nested else vars
         self._optional = contract.record.optional
+        self._needed = frozenset(self._names) - self._optional.keys()
+
+    @cached_property
+    def _quick(self) -> TypeAdapter[Any]:
+        """Takes rows and columns that lack something: see `Record.model`."""
+        return self._adapter(incomplete=True)
+
+    @cached_property
+    def _quick_by_row(self) -> TypeAdapter[Any]:
+        """The same; what else is wrong within a row stands in its place, and fails no other."""
+        return self._adapter(incomplete=True, by_row=True)
 
     @cached_property
     def _strict(self) -> TypeAdapter[Any]:
-        return self._adapter(by_row=False)
+        return self._adapter()
 
-    @cached_property
-    def _lenient(self) -> TypeAdapter[Any]:
-        return self._adapter(by_row=True)
-
-    def _adapter(self, *, by_row: bool) -> TypeAdapter[Any]:
-        """`by_row`: what is wrong within a row stands in the row's place, and fails no other."""
+    def _adapter(self, *, incomplete: bool = False, by_row: bool = False) -> TypeAdapter[Any]:
         wrap = (WrapValidator(kept),) if by_row else ()
         count: Any = Field(min_length=1, max_length=self._contract.limits.max_rows)
 
@@ -82,18 +88,20 @@ class RequestReader:
 
         record = self._contract.record
         packing = record.packing(record.with_packed_columns)
+        lacking = None if incomplete else ...
         columns: dict[str, Any] = {
             name: (
                 listed(annotation | None if nullable else annotation),
-                None if name in self._optional else ...,
+                None if name in self._optional else lacking,
             )
-            for name, (annotation, nullable) in record.annotations.items()
+            for name, (annotation, nullable) in record.annotations_of(incomplete=incomplete).items()
         }
+        rows = record.model(incomplete=True) if incomplete else self._contract.row_model
         return TypeAdapter(
             create_model(
                 "PredictRequest",
                 __base__=BuiltRow,
-                instances=(listed(self._contract.row_model), None),
+                instances=(listed(rows), None),
                 inputs=(
                     create_model("Columns", __base__=BuiltRow, __validators__=packing, **columns),
                     None,
@@ -112,30 +120,49 @@ class RequestReader:
             raise Refusal("E_EMPTY", "request body", "nothing", 'an object: {"instances": [{...}]}')
         check_values(body, self._contract.most_values, self._contract.limits.max_rows)
         try:
-            request = (self._lenient if by_row else self._strict).validate_json(body)
+            request = (self._quick_by_row if by_row else self._quick).validate_json(body)
         except ValidationError as error:
             raise self._refusal(error, body) from None
         if (request.instances is None) == (request.inputs is None):
             raise self._neither(request.inputs)
+        options = request.parameters or NO_OPTIONS
         if request.instances is None:
-            found = self._of_columns(request.inputs.__dict__, by_row=by_row)
-            return found._replace(options=request.parameters or NO_OPTIONS)
-        if not by_row:
-            return PredictRequest(
-                list(map(self._values_of, request.instances)),
-                options=request.parameters or NO_OPTIONS,
+            self._check_columns(request.inputs, body)
+            return self._of_columns(request.inputs.__dict__, by_row=by_row)._replace(
+                options=options
             )
+        is_complete = self._contract.record.is_complete
+        if not by_row:
+            if not all(map(is_complete, request.instances)):
+                raise self._refusal(None, body)
+            return PredictRequest(list(map(self._values_of, request.instances)), options=options)
+        rows: list[dict[str, Any]] = []
+        bad: list[int] = []
+        for place, row in enumerate(request.instances):
+            if isinstance(row, Row) and is_complete(row):
+                rows.append(self._values_of(row))
+            else:
+                bad.append(place)
+        return PredictRequest(rows, refused=self._refused(bad, body), options=options)
+
+    def _refused(self, places: Sequence[int], body: bytes) -> dict[int, Refusal]:
+        """What is wrong with these rows of a body."""
+        sent = from_json(body)["instances"] if places else ()
         refused: dict[int, Refusal] = {}
         room = MOST_FAULTS
-        for place, row in enumerate(request.instances):
-            if isinstance(row, ValidationError):
-                refused[place] = self._contract.refusal(row, place, room)
+        for place in places:
+            try:
+                self._contract.row_model.model_validate(sent[place])
+            except ValidationError as error:
+                refused[place] = self._contract.refusal(error, place, room)
                 room -= len(refused[place].faults)
-        return PredictRequest(
-            [self._values_of(row) for row in request.instances if isinstance(row, Row)],
-            refused=refused,
-            options=request.parameters or NO_OPTIONS,
-        )
+        return refused
+
+    def _check_columns(self, columns: Row, body: bytes) -> None:
+        """Raise `Refusal` where a column is missing that every request has to have."""
+        given = columns.model_fields_set
+        if len(given) < len(self._names) and not self._needed <= given:
+            raise self._refusal(None, body)
 
     def read_file(self, name: str, body: bytes, *, by_row: bool = False) -> PredictRequest:
         """Read the request of one row whose only input, `name`, is the body itself.
@@ -201,17 +228,27 @@ class RequestReader:
             return Refusal("E_MISSING", "request body", "nothing", want)
         return Refusal("E_SCHEMA", "request body", "'instances' and 'inputs' both", "one of them")
 
-    def _refusal(self, error: ValidationError, body: bytes) -> Refusal:
-        """What was found wrong with a request."""
+    def _refusal(self, error: ValidationError | None, body: bytes) -> Refusal:
+        """What is wrong with a request, of which `error` says some."""
         # Pydantic would copy a row anew for each field that it lacks.
-        found = error.errors(include_url=False, include_input=False)
-        sent = None if found[0]["type"] == "json_invalid" else from_json(body)
+        some = error.errors(include_url=False, include_input=False) if error is not None else []
+        unread = bool(some) and some[0]["type"] == "json_invalid"
+        sent = None if unread else from_json(body)
+        found = some if unread else self._found(sent) or some
         told = [
             cast("ErrorDetails", {**each, "input": value_at(sent, each["loc"])})
             for each in found[:MOST_FAULTS]
         ]
         bare = self._bare(told)
         return bare or Refusal.of_all([*map(self._fault, told)], len(found))
+
+    def _found(self, sent: Any) -> list[ErrorDetails]:
+        """All that is wrong with a parsed body, of which Pydantic holds no copies."""
+        try:
+            self._strict.validate_python(sent)
+        except ValidationError as error:
+            return error.errors(include_url=False, include_input=False)
+        return []
 
     def _bare(self, found: Sequence[ErrorDetails]) -> Refusal | None:
         """The refusal of rows without the object around them; None where that is not the fault."""

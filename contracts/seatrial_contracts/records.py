@@ -70,12 +70,17 @@ class Record:
         """May the object be missing, since every field in it may be?"""
         return all(leaf.kind.nullable for leaf in self.leaves)
 
-    def model(self) -> type[Row]:
-        """A strict Pydantic model of the object."""
-        optional = self.optional
+    def model(self, *, incomplete: bool = False) -> type[Row]:
+        """A strict Pydantic model of the object.
+
+        With `incomplete`, it takes an object that lacks what is required: see `is_complete`.
+        Pydantic holds a copy of an object from JSON for each field that it lacks, so that one of
+        a hundred thousand unknown names, for a hundred required ones, takes a gigabyte.
+        """
+        lacking, optional = None if incomplete else ..., self.optional
         fields: dict[str, Any] = {
-            name: (annotation | None if nullable else annotation, optional.get(name, ...))
-            for name, (annotation, nullable) in self.annotations.items()
+            name: (annotation | None if nullable else annotation, optional.get(name, lacking))
+            for name, (annotation, nullable) in self.annotations_of(incomplete=incomplete).items()
         }
         packing = self.packing(self.with_packed)
         return create_model("Row", __base__=BuiltRow, __validators__=packing, **fields)
@@ -116,11 +121,37 @@ class Record:
             made[name] = rows_of(kind, made[name])
         return made
 
-    @property
-    def annotations(self) -> dict[str, tuple[Any, bool]]:
-        """Of each part the strict type of a value that is there, and whether it may be missing."""
+    def is_complete(self, row: Row) -> bool:
+        """Has an object of the model that takes incomplete ones all that is required?"""
+        given = row.model_fields_set
+        if len(given) < len(self.parts) and not self._required <= given:
+            return False
+        for name, part in self._records:
+            value = getattr(row, name)
+            if value is None:
+                continue
+            if part.listed is None:
+                if not part.is_complete(value):
+                    return False
+            elif not all(map(part.item_record.is_complete, value)):
+                return False
+        return True
+
+    @cached_property
+    def _required(self) -> frozenset[str]:
+        return frozenset(self.parts) - self.optional.keys()
+
+    @cached_property
+    def _records(self) -> list[tuple[str, Record]]:
+        return [(name, part) for name, part in self.parts.items() if isinstance(part, Record)]
+
+    def annotations_of(self, *, incomplete: bool = False) -> dict[str, tuple[Any, bool]]:
+        """Of each part the strict type of a value that is there, and whether it may be missing.
+
+        `incomplete`: see `model`.
+        """
         return {
-            name: (part.annotation(), part.nullable)
+            name: (part.annotation(incomplete=incomplete), part.nullable)
             if isinstance(part, Record)
             else (part.kind.annotation(), part.kind.nullable)
             for name, part in self.parts.items()
@@ -135,12 +166,13 @@ class Record:
             if (part.nullable if isinstance(part, Record) else part.optional)
         }
 
-    def annotation(self) -> Any:
-        """The strict type of the value that holds the object or its list."""
+    def annotation(self, *, incomplete: bool = False) -> Any:
+        """The strict type of the value that holds the object or its list; see `model`."""
         if self.listed is None:
-            return self.model()
+            return self.model(incomplete=incomplete)
         size = Field(min_length=self.listed.min_items, max_length=self.listed.most)
-        return Annotated[list[self.item_record.model()], size]  # type: ignore[misc]
+        item = self.item_record.model(incomplete=incomplete)
+        return Annotated[list[item], size]  # type: ignore[valid-type]
 
     def flat(self, row: Any) -> dict[str, Any]:
         """The values of the fields, by name, of a validated row or of its JSON.
@@ -228,7 +260,7 @@ class Record:
         schema = {**schema, "x-want": self.want()}
         return {"anyOf": [schema, {"type": "null"}]} if self.nullable else schema
 
-    @property
+    @cached_property
     def item_record(self) -> Record:
         """The objects of a list, each with fields that are no lists."""
         parts: dict[str, InputField | Record] = {
