@@ -131,15 +131,15 @@ class RequestReader:
             return self._of_columns(request.inputs.__dict__, by_row=by_row)._replace(
                 options=options
             )
-        is_complete = self._contract.record.is_complete
+        record = self._contract.record
         if not by_row:
-            if not all(map(is_complete, request.instances)):
+            if not record.are_complete(request.instances):
                 raise self._refusal(None, body)
             return PredictRequest(list(map(self._values_of, request.instances)), options=options)
         rows: list[dict[str, Any]] = []
         bad: list[int] = []
         for place, row in enumerate(request.instances):
-            if isinstance(row, Row) and is_complete(row):
+            if isinstance(row, Row) and record.is_complete(row):
                 rows.append(self._values_of(row))
             else:
                 bad.append(place)
@@ -160,7 +160,7 @@ class RequestReader:
 
     def _check_columns(self, columns: Row, body: bytes) -> None:
         """Raise `Refusal` where a column is missing that every request has to have."""
-        given = columns.model_fields_set
+        given = columns.__pydantic_fields_set__
         if len(given) < len(self._names) and not self._needed <= given:
             raise self._refusal(None, body)
 

@@ -123,7 +123,7 @@ class Record:
 
     def is_complete(self, row: Row) -> bool:
         """Has an object of the model that takes incomplete ones all that is required?"""
-        given = row.model_fields_set
+        given = row.__pydantic_fields_set__
         if len(given) < len(self.parts) and not self._required <= given:
             return False
         for name, part in self._records:
@@ -136,6 +136,13 @@ class Record:
             elif not all(map(part.item_record.is_complete, value)):
                 return False
         return True
+
+    def are_complete(self, rows: Sequence[Row]) -> bool:
+        """Have they all?"""
+        whole = len(self.parts)
+        if not self._records and all(len(row.__pydantic_fields_set__) == whole for row in rows):
+            return True
+        return all(map(self.is_complete, rows))
 
     @cached_property
     def _required(self) -> frozenset[str]:
