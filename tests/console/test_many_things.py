@@ -151,6 +151,7 @@ def test_labels_of_any_length_are_read_on_a_phone(many: Any, opened: Opened) -> 
 def test_two_versions_answer_one_row_side_by_side(many: Any, opened: Opened) -> None:
     page = opened(many.url, "moods")
     page.goto(f"{many.url}/#/moods/1.0.0")
+    page.locator(".lines code", has_text="/moods/versions/1.0.0:predict").first.wait_for()
     page.get_by_label("x", exact=True).fill("1")
     page.get_by_label("Beside it, version").select_option("1.1.0")
     row = {"instances": [{"x": 1, "y": 0}]}
@@ -205,14 +206,14 @@ def test_release_notes_are_shown_as_text(many: Any, opened: Opened) -> None:
 
 PASTED = [
     ('{"x": 2.5, "y": -1}', (2.5, -1), "The row is in the form."),
-    ('{"instances": [{"x": 3, "y": 4}, {"x": 5, "y": 6}]}', (3, 4), "Row 0 of 2 is in the form."),
-    ('{"x": 8, "y": 4}\n{"x": 9, "y": 6}', (8, 4), "Row 0 of 2 is in the form."),
+    ('{"instances": [{"x": 3, "y": 4}, {"x": 5, "y": 6}]}', (3, 4), "Row 1 of 2 is in the form."),
+    ('{"x": 8, "y": 4}\n{"x": 9, "y": 6}', (8, 4), "Row 1 of 2 is in the form."),
     ("y\tx\tz\n1\t2\t9", (2, 1), "The row is in the form. No input: z."),
     ('x;y\n"1,5";0', (1.5, 0), "The row is in the form."),
     ("7,8", (7, 8), "The row is in the form."),
     ('{"x": 4}', (4, 0), "The row is in the form. Left as they were: y."),
     ("1,2,3", (0, 0), "got 3 cells, want the 2 inputs in their order"),
-    ("x,y\n1", (0, 0), "got 1 cells in row 0, want 2 cells in each row"),
+    ("x,y\n1", (0, 0), "got 1 cells in row 1, want 2 cells in each row"),
     ('{"x": 4', (0, 0), "got no JSON"),
     ("[1, 2]", (0, 0), "got JSON of something else, want a row"),
 ]
@@ -229,10 +230,37 @@ def test_a_row_is_pasted_as_json_or_csv(many: Any, opened: Opened) -> None:
         assert said in page.locator("#pasted-said").text_content(), pasted
         assert tuple(values()) == row, pasted
     place.fill(PASTED[1][0])
-    page.locator(".samples select").select_option("row 1")
+    page.locator(".samples select").select_option("2")
     assert values() == [5, 6]
+    assert page.locator("#pasted-said").text_content() == "Row 2 of 2 is in the form. "
     place.fill('{"x": "far", "y": 20}')
     assert "got a string of 3 characters" in predict(page)
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_an_answer_is_marked_once_the_form_holds_another_row(
+    size: dict[str, int], many: Any, opened: Opened
+) -> None:
+    page = opened(many.url, "moods", size=size)
+    old = page.get_by_text("The form has changed since this answer.")
+    page.get_by_label("x", exact=True).fill("3")
+    assert not old.is_visible()
+    predict(page)
+    assert not old.is_visible()
+    page.locator("summary", has_text="Paste a row").click()
+    place = page.get_by_label("JSON, or CSV with a line of names")
+    place.fill('{"x": 4}\n{"x": 3}')
+    assert old.is_visible()
+    assert not page.locator(".try .brief").is_visible()
+    page.locator(".samples select").select_option("2")
+    assert not old.is_visible()
+    page.get_by_role("button", name="Example row").click()
+    assert old.is_visible()
+    box, fold = place.bounding_box(), page.locator("details", has=place).bounding_box()
+    assert fold["x"] < box["x"]
+    assert box["x"] + box["width"] < fold["x"] + fold["width"]
+    predict(page)
+    assert not old.is_visible()
 
 
 def test_an_example_fills_the_form_and_an_answer_says_what_it_took(
@@ -296,11 +324,15 @@ def test_axe_finds_nothing_in_what_is_new(
     page.get_by_role("region", name="Try it").evaluate(
         "(all) => all.querySelectorAll('details').forEach((one) => (one.open = true))"
     )
+    page.get_by_label("x", exact=True).fill("7")  # which marks the answer
     found = {"Two versions": axe.run(page).response["violations"]}
+    readable = {"runOnly": {"type": "rule", "values": ["color-contrast-enhanced"]}}
+    small = [[each] for each in (".hint", ".soft", ".facts dt", ".legend", ".scrolls th")]
+    found["Small text"] = axe.run(page, {"include": small}, readable).response["violations"]
     page.goto(f"{many.url}/#/nosuch")
     page.get_by_text("This server holds no model 'nosuch'.").wait_for()
     found["Not here"] = axe.run(page).response["violations"]
     assert {
         where: [(one["id"], one["nodes"][0]["html"]) for one in violations]
         for where, violations in found.items()
-    } == {"Two versions": [], "Not here": []}
+    } == {"Two versions": [], "Small text": [], "Not here": []}

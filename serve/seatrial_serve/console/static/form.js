@@ -138,6 +138,16 @@ export class Form {
     return new Map(pairs.filter(([, json, unless]) => json !== undefined && JSON.parse(json) !== unless));
   }
 
+  /** Does it still hold what was `asked`, its `{values, chosen}` of some time ago? */
+  holds(asked) {
+    try {
+      return sameAs(this.values(), asked.values) && sameAs(this.chosen(), asked.chosen);
+    } catch (refused) {
+      if (!(refused instanceof Refused)) throw refused;
+      return false;
+    }
+  }
+
   /** Show each fault of a refusal at the field it names, and go to the first. */
   refuse({ faults }) {
     const marked = new Map(); // field -> its faults
@@ -183,6 +193,12 @@ export class Form {
 export function singles({ inputs, packed }) {
   const columns = new Set(Object.values(packed).flat());
   return Object.entries(inputs.properties).filter(([name]) => !columns.has(name));
+}
+
+/** Do two maps of values hold the same, a file being the same as itself alone? */
+function sameAs(one, other) {
+  const same = (a, b) => a === b || (a?.json !== undefined && a.json === b?.json) || (a?.file !== undefined && a.file === b?.file);
+  return one.size === other.size && [...one].every(([name, value]) => other.has(name) && same(value, other.get(name)));
 }
 
 /** Ctrl+Enter, or Cmd+Enter, predicts from within a text too. */

@@ -41,7 +41,7 @@ function rowsOfCsv(text, { inputs, packed }) {
   const heads = titled ? first.map((cell) => cell.trim()) : names;
   const rows = titled ? others : [first, ...others];
   const odd = rows.findIndex((row) => row.length !== heads.length);
-  if (!rows.length || odd >= 0) throw new Refused(`pasted text: got ${rows.length ? `${rows[odd].length} cells in row ${odd}` : "names alone"}, want ${heads.length} cells in each row`);
+  if (!rows.length || odd >= 0) throw new Refused(`pasted text: got ${rows.length ? `${rows[odd].length} cells in row ${odd + 1}` : "names alone"}, want ${heads.length} cells in each row`);
   return rows.map((row) => Object.fromEntries(row.map((cell, place) => [heads[place], valueOf(cell, inputs.properties[heads[place]], delimiter, columns.has(heads[place]))])));
 }
 

@@ -16,8 +16,8 @@ export class Samples {
     this.text = make("textarea", { rows: 4, class: "mono", spellcheck: "false", id: "pasted", "aria-describedby": "pasted-said", oninput: () => this.read() });
     this.said = make("p", { class: "hint", id: "pasted-said", role: "status" });
     this.rows = make("div", { class: "buttons" });
-    this.paste = fold("Paste a row",
-      make("label", { for: "pasted" }, "JSON, or CSV with a line of names"), this.text, this.rows, this.said);
+    this.paste = fold("Paste a row", make("div", { class: "paste" },
+      make("label", { for: "pasted" }, "JSON, or CSV with a line of names"), this.text, this.rows, this.said));
     this.element = make("div", { class: "samples" }, this.drawn, this.paste);
   }
 
@@ -38,8 +38,7 @@ export class Samples {
     if (!this.text.value.trim()) return;
     try {
       const rows = rowsOf(this.text.value, this.version);
-      const told = this.use(rows[0]);
-      this.said.textContent = `${rows.length > 1 ? `Row 0 of ${count(rows.length)} is` : "The row is"} in the form. ${told}`;
+      this.choose(rows, 0);
       if (rows.length > 1) this.rows.replaceChildren(this.chooser(rows));
     } catch (refused) {
       if (!(refused instanceof Refused)) throw refused;
@@ -49,12 +48,14 @@ export class Samples {
   }
 
   chooser(rows) {
-    const options = rows.map((_, place) => make("option", { value: place }, `row ${place}`));
-    const choose = (event) => {
-      const told = this.use(rows[event.target.value]);
-      this.said.textContent = `Row ${event.target.value} of ${count(rows.length)} is in the form. ${told}`;
-    };
-    return make("label", {}, "Row ", make("select", { onchange: choose }, options));
+    const options = rows.map((_, place) => make("option", { value: place }, count(place + 1)));
+    return make("label", {}, "Row ", make("select", { onchange: (event) => this.choose(rows, Number(event.target.value)) }, options));
+  }
+
+  /** Fill the form with the row at a place from 0, which is said as people count. */
+  choose(rows, place) {
+    const told = this.use(rows[place]);
+    this.said.textContent = `${rows.length > 1 ? `Row ${count(place + 1)} of ${count(rows.length)} is` : "The row is"} in the form. ${told}`;
   }
 
   /** Fill the form; returns which names of the row, and which inputs, were left out. Marks a value that fits nowhere. */

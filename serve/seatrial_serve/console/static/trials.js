@@ -48,7 +48,7 @@ function gate(receipts) {
 /** The newest stands open; what was measured opens at a click. */
 function receipt({ made_at: made, machine, trials, searches: searched, calibrations }, edges, open) {
   const rows = trials.map((trial) => [
-    through(trial), make("span", {}, verdict(trial.passed), trial.finding && ` ${trial.finding}`), number(trial.worst_error), number(trial.allowed),
+    through(trial), make("div", {}, verdict(trial.passed), trial.finding && make("p", { class: "finding" }, trial.finding)), number(trial.worst_error), number(trial.allowed),
     atOnce(trial), count(trial.rows), count(trial.refusals), trial.variant, (trial.provider ?? "–").replace("ExecutionProvider", ""),
   ]);
   const heads = ["Through", "Verdict", "Worst error", "Allowed there", "Rows at once", "Rows", "Refused rightly", "Variant", "On"];

@@ -17,18 +17,19 @@ export class Try {
   /** `asked` is the version where the address names one. */
   constructor(model, version, asked) {
     Object.assign(this, { model, version, asked, truth: {} });
-    this.form = new Form(version, () => this.predict(), () => this.lines?.show());
-    this.samples = new Samples(version, this.form, () => this.lines.show());
+    this.form = new Form(version, () => this.predict(), () => this.changed());
+    this.samples = new Samples(version, this.form, () => this.changed());
     this.answers = make("div", { class: "answers" }, make("div", { class: "answer" }, make("p", { class: "soft" }, "The answer will stand here.")));
     this.said = make("p", { class: "unseen said", role: "status" });
     this.brief = make("button", { type: "button", class: "brief", hidden: true, onclick: () => this.answers.scrollIntoView({ block: "start" }) });
+    this.old = make("p", { class: "old", role: "status" });
     this.lines = new Lines(model.name, asked, version, this.form);
     this.form.rest.append(this.samples.element);
     this.form.buttons.append(this.beside(), this.brief);
     this.element = make(
       "section", { class: "card try", "aria-labelledby": "try" },
       make("h2", { id: "try" }, "Try it"),
-      make("div", { class: "columns" }, this.form.element, make("div", { class: "result" }, make("h3", {}, "Answer"), this.answers, this.said, this.lines.element)),
+      make("div", { class: "columns" }, this.form.element, make("div", { class: "result" }, make("h3", {}, "Answer"), this.old, this.answers, this.said, this.lines.element)),
     );
   }
 
@@ -46,11 +47,26 @@ export class Try {
     this.truth = truth;
   }
 
+  /** The form holds something else: an answer that is shown may be that of another row. */
+  changed() {
+    this.lines?.show();
+    if (this.isCurrent) this.mark(!this.isCurrent());
+  }
+
+  /** Mark what is shown as the answer to the row in the form, or as that to one before. */
+  mark(old) {
+    this.answers.classList.toggle("of-before", old);
+    const text = old ? "The form has changed since this answer." : "";
+    if (this.old.textContent !== text) this.old.textContent = text;
+    this.brief.hidden = old;
+  }
+
   async predict() {
     this.form.clear();
     this.form.busy(true);
+    let asked;
     try {
-      const asked = { values: this.form.values(), chosen: this.form.chosen() };
+      asked = { values: this.form.values(), chosen: this.form.chosen() };
       const request = await requestOf(asked.values, asked.chosen);
       const other = (this.other?.value ?? BESIDE) === BESIDE ? undefined : this.other.value;
       const own = await this.answered(this.version, this.asked, asked, request);
@@ -66,6 +82,8 @@ export class Try {
       this.form.refuse(refused);
     } finally {
       this.form.busy(false);
+      this.isCurrent = () => asked !== undefined && this.form.holds(asked);
+      this.mark(asked !== undefined && !this.isCurrent());
     }
   }
 
