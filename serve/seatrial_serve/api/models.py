@@ -181,11 +181,13 @@ def readiness(repository: Repository, entry: Entry, drain: Drain) -> Response:
 
 
 def state(entry: Entry) -> dict[str, Any]:
-    """Version, state and digest; code and reason where it failed."""
+    """Version, state, digest and variant; code and reason where it failed."""
     failed = {"code": entry.code, "reason": entry.reason} if entry.state is State.FAILED else {}
     if entry.state is State.READY and not entry.takes_traffic:
         failed = {"code": "E_RUNTIME_DOWN", "reason": "the runtime behind it is not there"}
-    digest = {"digest": entry.model.bundle.digest} if entry.model is not None else {}
+    digest = {} if (model := entry.model) is None else {
+        "digest": model.bundle.digest, "variant": model.engine.variant,
+    }  # fmt: skip
     proven = (
         {"proven_by": "kept receipt" if entry.gate.kept else "golden rows"}
         if entry.gate is not None

@@ -37,7 +37,7 @@ export class Try {
   beside() {
     const others = this.model.versions.filter(({ version, state }) => version !== this.version.version && ["READY", "COLD"].includes(state));
     if (!others.length) return "";
-    this.other = make("select", {}, make("option", { value: BESIDE }, BESIDE), others.map(({ version }) => make("option", { value: version }, version)));
+    this.other = make("select", {}, make("option", { value: BESIDE }, BESIDE), others.map(({ version, variant }) => make("option", { value: version }, [version, variant].filter(Boolean).join(", "))));
     return make("label", { class: "soft" }, "Beside it, version ", this.other);
   }
 
