@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -35,6 +36,15 @@ ALLOWED_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 """A host that requests may name: a name, `*.` before a name, or `*`."""
 ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 """An origin that a browser may send (RFC 6454, 6.2), without percent-encoding."""
+BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "less_than_equal": ("at most", "le"),
+    "greater_than": ("more than", "gt"),
+    "less_than": ("less than", "lt"),
+}
+"""Pydantic's name of a fault -> our words for it, and where the fault holds the bound."""
+UNITS = {"_bytes": " bytes", "_s": " s", "_rows": " rows", "_bytes_per_s": " bytes per s"}
+"""How the name of a setting ends -> its unit."""
 MAX_FILE_BYTES = 2**20
 PATH = r"(/[A-Za-z0-9._~:@%-]+)+"
 """A path of a URL that is no folder."""
@@ -884,10 +894,19 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             raise unknown_name(f"setting '{name}'", name) from None
-        want = first["msg"].removeprefix("Value error, ")
-        raise DeclarationError(
-            f"setting '{name}'", repr(first["input"])[:60], want[0].lower() + want[1:]
-        ) from None
+        where, got = f"setting '{name}'", repr(first["input"])[:60]
+        raise DeclarationError(where, got, wanted(name, first)) from None
+
+
+def wanted(name: str, fault: ErrorDetails) -> str:
+    """What a setting takes, in the words of Pydantic's fault; a bound with the setting's unit."""
+    if fault["type"] in BOUNDS:
+        word, bound = BOUNDS[fault["type"]]
+        ends = [end for end in UNITS if name.endswith(end)]
+        unit = UNITS[max(ends, key=len)] if ends else ""
+        return f"{word} {fault['ctx'][bound]:.15g}{unit}"
+    want = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return want[0].lower() + want[1:]
 
 
 def is_nearly(word: str, wanted: str) -> bool:

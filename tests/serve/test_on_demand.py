@@ -211,7 +211,10 @@ async def test_a_model_larger_than_the_limit_is_refused_and_stays_known(
         said = await running.ask([ROW], "one")
         assert said.status_code == 503
         assert said.json()["code"] == "E_MEMORY"
-        assert "one 1.0.0 takes about 9 MB, and models may take 2 MB" in said.json()["error"]
+        assert said.json()["error"] == (
+            "memory of one 1.0.0: got about 9.4 MB, want at most 2.1 MB for all models; "
+            "raise --model-memory-bytes"
+        )
         assert states(running) == {"one": "COLD", "two": "READY", "three": "COLD"}
         assert loads.count == 1
 
@@ -256,6 +259,9 @@ async def test_pinned_models_that_do_not_fit_together_are_told_of_and_hold_up_no
         assert sorted(states(running).values()) == ["COLD", "FAILED", "READY"]
         failed = next(each for each in running.repository if each.state is State.FAILED)
         assert failed.code == "E_MEMORY"
+        assert "want at most 1.0 MB for all models, 1.0 MB of it for models that stay" in (
+            failed.reason
+        )
 
 
 async def test_a_version_that_replaces_one_and_a_request_for_that_wait_for_no_other(

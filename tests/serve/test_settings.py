@@ -34,8 +34,16 @@ def test_flags_win_over_environment_over_file_over_defaults(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"http_port": 70000}, "setting 'http_port': got 70000"),
-        ({"versions": "some"}, "setting 'versions': got 'some'"),
+        ({"http_port": 70000}, "setting 'http_port': got 70000, want at most 65535"),
+        ({"versions": "some"}, "setting 'versions': got 'some', want 'latest' or 'all'"),
+        (
+            {"model_memory_bytes": 1000},
+            "setting 'model_memory_bytes': got 1000, want at least 1048576 bytes",
+        ),
+        ({"request_timeout_s": 9999}, "got 9999, want at most 3600 s"),
+        ({"client_share": 0}, "setting 'client_share': got 0, want more than 0"),
+        ({"body_bytes_per_s": -1}, "got -1, want at least 0 bytes per s"),
+        ({"workers": "many"}, "got 'many', want a valid integer"),
         (
             {"htp_port": 1},
             (

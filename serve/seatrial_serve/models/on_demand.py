@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from seatrial_contracts.bundle import read_manifest
-from seatrial_contracts.errors import BundleError, Unavailable
+from seatrial_contracts.errors import BundleError, Unavailable, sentence
 from seatrial_serve.engines.footprint import footprint
 from seatrial_serve.metrics.demand import DemandMetrics
 from seatrial_serve.models.entry import Entry
@@ -31,10 +31,13 @@ PATIENCE_S = 10.0
 class NoRoom(Unavailable):
     """A version takes more than models may take together, beside those that stay."""
 
-    def __init__(self, entry: Entry, need_bytes: int, limit_bytes: int) -> None:
-        text = (
-            f"{entry.name} {entry.version} takes about {need_bytes / 1e6:.0f} MB, "
-            f"and models may take {limit_bytes / 1e6:.0f} MB together (--model-memory-bytes)"
+    def __init__(self, entry: Entry, need_bytes: int, limit_bytes: int, stays_bytes: int) -> None:
+        beside = f", {stays_bytes / 1e6:.1f} MB of it for models that stay" if stays_bytes else ""
+        text = sentence(
+            f"memory of {entry.name} {entry.version}",
+            f"about {need_bytes / 1e6:.1f} MB",
+            f"at most {limit_bytes / 1e6:.1f} MB for all models{beside}",
+            "raise --model-memory-bytes",
         )
         super().__init__("E_MEMORY", text, retry_after_s=30)
 
@@ -162,7 +165,7 @@ class OnDemand:
         while self.held_bytes + self._reserved_bytes + need_bytes > self._limit_bytes:
             stays_bytes = sum(held.memory_bytes for held in self._held if held.demand is None)
             if stays_bytes + need_bytes > self._limit_bytes:
-                raise NoRoom(entry, need_bytes, self._limit_bytes)
+                raise NoRoom(entry, need_bytes, self._limit_bytes, stays_bytes)
             victim, in_s = self._least_worth()
             if victim is not None:
                 self._metrics.evicted(victim.name, victim.version)
