@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -103,6 +105,7 @@ def serving(out: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
             yield url, f"http://127.0.0.1:{metrics}/metrics", server
         finally:
             server.terminate()
+            server.wait()  # which leaving `with` does not after Ctrl-C
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -152,6 +155,18 @@ def draw_picture(path: Path) -> Path:
     return path
 
 
+def end(number: int, _: FrameType | None) -> None:
+    """End by a signal as any other way, so that the server ends too."""
+    raise SystemExit(128 + number)
+
+
+def prepare() -> None:
+    """Show lines at once, also through a pipe, and leave no server behind."""
+    sys.stdout.reconfigure(line_buffering=True)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+
+
 def main() -> None:
     """Seal, serve, try, and say what to paste."""
     options = argparse.ArgumentParser(
@@ -164,6 +179,7 @@ def main() -> None:
         "--once", action="store_true", help="run the curl lines and end, in place of serving on"
     )
     given = options.parse_args()
+    prepare()
     console = Console()
     sealed = seal(given.out, list(EXAMPLES), console)
     picture = draw_picture(given.out / "seven.png")
