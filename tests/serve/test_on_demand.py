@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +19,14 @@ from support.toys import answer, toy_bundle
 
 import seatrial as st
 from seatrial_contracts.errors import DeclarationError, Unavailable
+from seatrial_serve.api import exchange
 from seatrial_serve.inference import engine
 from seatrial_serve.metrics.demand import DemandMetrics
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models import loader, on_demand
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.on_demand import OnDemand
+from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import load_settings
@@ -136,6 +139,24 @@ async def test_a_crowd_waits_for_one_load(tmp_path: Path, loads: Loads) -> None:
         await asyncio.gather(*(answered(running, "one") for _ in range(20)))
         assert loads.count == 1
         assert samples(running, "seatrial_demand_wait_seconds_count")[("loaded",)] == 20
+
+
+async def test_a_load_is_no_delay_of_the_answer(
+    tmp_path: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records: list[RequestRecord] = []
+    monkeypatch.setattr(exchange, "tell_observers", lambda _, ended: records.extend(ended))
+    async with serving(tmp_path) as running:
+        said = await answered(running, "one", headers={"X-Server-Timing": "1"})
+        assert "load;dur=" in said.headers["server-timing"]
+        (record,) = records
+        assert record.load_s == pytest.approx(record.timings["load"])
+        rest_s = record.seconds - record.load_s
+        timed = samples(running, "seatrial_request_phase_seconds_sum")
+        assert timed["one", "1.0.0", "total"] == pytest.approx(rest_s)
+        for objective_s, slow in ((rest_s, False), (rest_s / 2, True)):
+            told = replace(record, model=SimpleNamespace(objective_s=objective_s))
+            assert told.slow is slow
 
 
 async def test_the_model_that_is_worth_least_goes(tmp_path: Path, loads: Loads) -> None:

@@ -199,9 +199,11 @@ class Exchange:
             try:
                 self.admit()
             except NotLoaded as cold:
-                began_s = now_s()
-                await cold.demand.wait(cold.entry, self.record.began_s + self.timeout_s())
-                self.record.phases.append(("load", began_s, now_s()))
+                began_s, record = now_s(), self.record
+                await cold.demand.wait(cold.entry, record.began_s + self.timeout_s())
+                ended_s = now_s()
+                record.phases.append(("load", began_s, ended_s))
+                record.load_s += ended_s - began_s
             else:
                 return
 
@@ -348,7 +350,7 @@ def account(model: ServedModel, answered: Sequence[Exchange]) -> None:
     for each in answered:
         record = each.record
         record.code, record.status, record.ended_s = "ok", 200, now
-        seconds.append(now - record.began_s)
+        seconds.append(now - record.began_s - record.load_s)
         each.held = False
         each.hold.give_back()
         each.ignore_leaving()

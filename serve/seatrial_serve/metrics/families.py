@@ -95,7 +95,7 @@ class Families:
     def _count_requests(self) -> None:
         phases = (
             "Time of a request by phase: front (host stage and prepare), queue, run (its batch), "
-            "encode (writing the answer), total."
+            "encode (writing the answer), total (but for a load on demand)."
         )
         self.phase = self._histogram(names.PHASE_SECONDS, phases, (*MODEL, "phase"), SECONDS)
         outcome = "Requests by outcome: ok, or the stable code of the refusal or failure."
