@@ -94,7 +94,7 @@ def open_serving(
             tidy=give_memory_back,
             demand=demand_plan(settings, metrics, plan),
         )
-        repository.describe = loader.describe
+        repository.describe, repository.manifest = loader.describe, loader.manifest
         for pin in set(settings.pins) - set(repository.names):
             near = ", ".join(get_close_matches(pin, repository.names, n=1)) or "none is like it"
             log.warning("no model '%s' to pin is there; the nearest: %s", pin, near)

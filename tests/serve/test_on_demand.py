@@ -15,15 +15,16 @@ from typing import Any
 import httpx
 import pytest
 from support.running import Running, run_app
-from support.toys import answer, toy_bundle
+from support.toys import answer, toy_bundle, toy_manifest
 
 import seatrial as st
+from seatrial_contracts.bundle import MANIFEST
 from seatrial_contracts.errors import DeclarationError, Unavailable
 from seatrial_serve.api import exchange
 from seatrial_serve.inference import engine
 from seatrial_serve.metrics.demand import DemandMetrics
 from seatrial_serve.metrics.metrics import Metrics
-from seatrial_serve.models import loader, on_demand
+from seatrial_serve.models import lifecycle, loader, on_demand
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.on_demand import OnDemand
 from seatrial_serve.models.request_record import RequestRecord
@@ -131,6 +132,111 @@ async def test_what_is_known_of_a_model_needs_no_load(tmp_path: Path, loads: Loa
         await answered(running, "one")
         assert (await get("/v2/models/one")).json() == metadata
         assert (await get("/v1/models/one")).json()["load_gate"]
+
+
+async def test_a_model_that_is_being_loaded_says_so_and_stays_available(
+    tmp_path: Path, loads: Loads
+) -> None:
+    async with serving(tmp_path) as running:
+        get = running.client.get
+
+        async def told() -> list[str]:
+            (index,) = [
+                each["state"]
+                for each in (await running.client.post("/v2/repository/index", json={})).json()
+                if each["name"] == "one"
+            ]
+            version = (await get("/v1/models/one/versions/1.0.0")).json()
+            return [version["state"], version["model_version_status"][0]["state"], index]
+
+        assert await told() == ["COLD", "AVAILABLE", "READY"]
+        loads.gate.clear()
+        asked = asyncio.create_task(answered(running, "one"))
+        while not loads.count:
+            await asyncio.sleep(0)
+        assert await told() == ["LOADING", "LOADING", "LOADING"]
+        assert (await get("/v2/models/one/ready")).status_code == 200
+        assert (await get("/v1/models")).json()["models"][0]["ready"]
+        loads.gate.set()
+        await asked
+        assert await told() == ["READY", "AVAILABLE", "READY"]
+
+
+async def test_a_cold_model_has_done_nothing(tmp_path: Path, loads: Loads) -> None:
+    async with serving(tmp_path) as running:
+        (none,) = (await running.client.get("/v2/models/one/stats")).json()["model_stats"]
+        assert (none["name"], none["version"], none["inference_count"]) == ("one", "1.0.0", 0)
+        assert loads.count == 0
+        await answered(running, "one")
+        for path in ("/v2/models/one/versions/1.0.0/stats", "/v2/models/stats"):
+            told = (await running.client.get(path)).json()["model_stats"]
+            counted = {each["name"]: each["inference_count"] for each in told}
+            assert counted["one"] == 1
+        assert counted == {"one": 1, "two": 0, "three": 0}
+        loads.error = "no such operator"
+        await running.ask([ROW], "two")
+        assert (await running.client.get("/v2/models/two/stats")).status_code == 503
+        told = (await running.client.get("/v2/models/stats")).json()["model_stats"]
+        assert {each["name"] for each in told} == {"one", "three"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "code"),
+    [
+        (b"{", "E_BUNDLE_MANIFEST"),
+        (b'{"schema": 1}', "E_BUNDLE_MANIFEST"),
+        (None, "E_BUNDLE_MISSING"),
+        (toy_manifest("other").to_json(), "E_BUNDLE_NAME"),
+    ],
+)
+async def test_a_cold_model_whose_manifest_is_wrong_says_so_before_it_is_asked(
+    broken: bytes | None,
+    code: str,
+    tmp_path: Path,
+    loads: Loads,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def spoil(name: str) -> None:
+        manifest = toy_bundle(tmp_path, name=name).path / MANIFEST
+        manifest.unlink() if broken is None else manifest.write_bytes(broken)
+
+    spoil("early")
+    async with serving(tmp_path) as running:
+        spoil("later")
+        await running.lifecycle.reload("later")
+        assert states(running) == {
+            "early": "FAILED", "later": "FAILED", "one": "COLD", "two": "COLD", "three": "COLD",
+        }  # fmt: skip
+        ready = await running.client.get("/v2/health/ready")
+        assert ready.status_code == 200  # they keep no other from being asked
+        assert {each["name"]: each["code"] for each in ready.json()["not_ready"]} == {
+            "early": code, "later": code,
+        }  # fmt: skip
+        assert samples(running, "seatrial_model_ready")[("early", "1.0.0")] == 0
+        said = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+        assert [line.split(":")[0] for line in said] == [
+            "early 1.0.0 is not ready", "later 1.0.0 is not ready",
+        ]  # fmt: skip
+        assert (await running.ask([ROW], "early")).status_code == 503
+        assert loads.count == 0
+        toy_bundle(tmp_path / "again", name="early")
+        whole = (tmp_path / "again" / "early" / "1.0.0" / MANIFEST).read_bytes()
+        (tmp_path / "early" / "1.0.0" / MANIFEST).write_bytes(whole)
+        await running.lifecycle.reload()
+        await answered(running, "early")
+
+
+async def test_a_model_that_never_fits_is_told_of_at_the_start(
+    tmp_path: Path, loads: Loads, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "footprint", lambda manifest, _: manifest.name.count("e") * MIB)
+    async with serving(tmp_path, model_memory_bytes=MIB):
+        said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        (line,) = said
+        assert line == (
+            "memory of three 1.0.0: got about 2.1 MB, want at most 1.0 MB for all models; "
+            "raise --model-memory-bytes"
+        )
 
 
 async def test_a_crowd_waits_for_one_load(tmp_path: Path, loads: Loads) -> None:

@@ -200,7 +200,14 @@ def state(entry: Entry) -> dict[str, Any]:
             "identity": entry.signed.identity,
         }
     }  # fmt: skip
-    return {"version": entry.version, "state": entry.state, **digest, **failed, **proven, **signed}
+    return {
+        "version": entry.version,
+        "state": entry.shown_state,
+        **digest,
+        **failed,
+        **proven,
+        **signed,
+    }
 
 
 def summary(repository: Repository, name: str) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ def version_status(entries: Iterable[Entry]) -> dict[str, Any]:
         "model_version_status": [
             {
                 "version": entry.version,
-                "state": STATES[entry.state],
+                "state": STATES[entry.shown_state],
                 "status": {
                     "error_code": "INTERNAL" if entry.state is State.FAILED else "OK",
                     "error_message": entry.reason,

@@ -13,7 +13,7 @@ from seatrial_contracts.kinds.mask import Mask
 from seatrial_contracts.manifest import version_key
 from seatrial_serve.metrics.model_metrics import Statistics
 from seatrial_serve.models.described import KnownModel
-from seatrial_serve.models.entry import State
+from seatrial_serve.models.entry import Entry, NotLoaded, State
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.served_model import ServedModel
 
@@ -128,13 +128,25 @@ def _configured(name: str, datatype: str, shape: Iterable[int | None]) -> dict[s
     }
 
 
-def model_statistics(model: ServedModel) -> dict[str, Any]:
-    """What the model has done since it was loaded, in Triton's words; times in nanoseconds."""
-    seen: Statistics = model.metrics.statistics
+def statistics_of_all(entry: Entry) -> dict[str, Any] | None:
+    """The same, of a list; None where it takes no traffic."""
+    return model_statistics(entry) if entry.takes_traffic else None
+
+
+def model_statistics(entry: Entry) -> dict[str, Any]:
+    """What a version has done since it was loaded, in Triton's words; times in nanoseconds.
+
+    One that is loaded on demand, and is not yet, has done nothing. Raises `Unavailable` for one
+    that takes no traffic.
+    """
+    try:
+        seen = entry.ready_model().metrics.statistics
+    except NotLoaded:
+        seen = Statistics()
     zero = _spent(0, 0.0)
     return {
-        "name": model.name,
-        "version": model.bundle.version,
+        "name": entry.name,
+        "version": entry.version,
         "last_inference": round(seen.last_unix_s * 1000),
         "inference_count": seen.rows,
         "execution_count": seen.batches,
@@ -170,7 +182,7 @@ def index(repository: Repository, ready_only: bool) -> list[dict[str, str]]:
         {
             "name": entry.name,
             "version": entry.version,
-            "state": STATES[entry.state],
+            "state": STATES[entry.shown_state],
             "reason": "loaded at its first request" if entry.state is State.COLD else entry.reason,
         }
         for entry in repository

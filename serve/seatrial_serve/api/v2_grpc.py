@@ -37,6 +37,7 @@ from seatrial_serve.api.v2_describe import (
     model_metadata,
     model_statistics,
     server_metadata,
+    statistics_of_all,
 )
 from seatrial_serve.api.v2_infer import inference
 from seatrial_serve.http.body import ClientLeft
@@ -312,17 +313,13 @@ class InferenceService:
     ) -> pb.ModelStatisticsResponse:
         """What a model has done, or all where none is named."""
         if asked.name:
-            models = [self._found(asked.name, asked.version).ready_model()]
+            told = [model_statistics(self._found(asked.name, asked.version))]
         else:
-            models = [
-                entry.model
-                for entry in self._repository
-                if entry.model is not None and may_ask(Scope.READ, entry.name)
-            ]
-        told = await in_turns(
-            models, lambda model: ParseDict(model_statistics(model), pb.ModelStatistics())
+            entries = [each for each in self._repository if may_ask(Scope.READ, each.name)]
+            told = await in_turns(entries, statistics_of_all)
+        return pb.ModelStatisticsResponse(
+            model_stats=[ParseDict(each, pb.ModelStatistics()) for each in told]
         )
-        return pb.ModelStatisticsResponse(model_stats=told)
 
     async def repository_index(
         self, asked: pb.RepositoryIndexRequest, _: Context

@@ -26,6 +26,7 @@ from seatrial_serve.api.v2_describe import (
     model_metadata,
     model_statistics,
     server_metadata,
+    statistics_of_all,
 )
 from seatrial_serve.http.body import Pace, read_body
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
@@ -58,12 +59,8 @@ def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRo
 
     @reading(router, "/v2/models/stats", summary="What all models have done")
     async def all_statistics(request: Request) -> Response:
-        models = [
-            entry.model
-            for entry in repository
-            if entry.model is not None and may_read(request, entry.name)
-        ]
-        return json_response({"model_stats": await in_turns(models, model_statistics)})
+        entries = [entry for entry in repository if may_read(request, entry.name)]
+        return json_response({"model_stats": await in_turns(entries, statistics_of_all)})
 
     @reading(router, MODEL, summary="A model's tensors")
     async def metadata(model: str) -> Response:
@@ -84,15 +81,12 @@ def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRo
 
     @reading(router, f"{MODEL}/stats", summary="What a model has done")
     async def statistics(model: str) -> Response:
-        return json_response(
-            {"model_stats": [model_statistics(found(repository, model).ready_model())]}
-        )
+        return json_response({"model_stats": [model_statistics(found(repository, model))]})
 
     @reading(router, f"{VERSION}/stats", summary="What a version has done")
     async def version_statistics(model: str, version: str) -> Response:
-        return json_response(
-            {"model_stats": [model_statistics(found(repository, model, version).ready_model())]}
-        )
+        entry = found(repository, model, version)
+        return json_response({"model_stats": [model_statistics(entry)]})
 
     @router.post("/v2/repository/index", summary="Every version of every model and its state")
     async def repository_index(request: Request) -> Response:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from seatrial_contracts.bundle import Bundle, folder_bundle, read_manifest
+from seatrial_contracts.bundle import Bundle, folder_bundle
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.errors import BundleError
 from seatrial_contracts.identities import Identities
 from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.scan import entry_manifest
 from seatrial_serve.models.served_model import ServedModel
 
 
@@ -50,13 +50,9 @@ def described(
     """What is known of a version by its manifest and its contract, which is read and verified.
 
     `identities`: see `open_bundle`; `variant`: what the server serves where it can. Blocking.
-    Raises `BundleError`, also for another manifest than the one that was found.
+    Raises what `entry_manifest` raises.
     """
-    manifest = read_manifest(entry.path)
-    if manifest.digest != entry.digest:
-        got = "another manifest than the one that was found"
-        raise BundleError("E_BUNDLE_CHANGED", f"bundle {entry.name} {entry.version}", got,
-                          "a bundle that rests")  # fmt: skip
+    manifest = entry_manifest(entry)
     bundle = folder_bundle(entry.path, manifest, identities)
     found = Described(entry.name, bundle, variant or entry.variant or manifest.variants[0].name)
     _ = found.contract

@@ -71,6 +71,8 @@ class Entry:
     """Who loads it at its first request; None where it is loaded before."""
     memory_bytes: int = 0
     """What its model takes, as its last load measured it; 0 before that."""
+    being_loaded: bool = False
+    """Does somebody wait for it to be loaded, COLD as it is?"""
     loaded_s: float = 0.0
     """When its last load ended, a time of `now_s`."""
     hold: object = None
@@ -83,6 +85,14 @@ class Entry:
         It is empty if there was no manifest to read.
         """
         return self.stamp.partition(" ")[0]
+
+    @property
+    def shown_state(self) -> State:
+        """Its state as clients are told: a COLD one that is being loaded is LOADING.
+
+        It is available all the same: whoever asks it waits for that load.
+        """
+        return State.LOADING if self.state is State.COLD and self.being_loaded else self.state
 
     @property
     def is_available(self) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal, Unavailable
-from seatrial_serve.engines.footprint import ROOM
+from seatrial_serve.engines.footprint import ROOM, footprint
 from seatrial_serve.metrics.demand import DemandMetrics
 from seatrial_serve.metrics.process_metrics import resident_bytes
 from seatrial_serve.models.entry import Entry, State
@@ -110,6 +110,7 @@ class ModelLifecycle:
                     for entry in self._repository
                     if entry.state is State.LOADING
                 ]
+                + [self._spawn(self._check_cold())]
             )
         )
         if self._join_loaded:
@@ -189,6 +190,25 @@ class ModelLifecycle:
         async with self._change_of(entry.name):
             if not self._stops:
                 await self._load(entry)
+
+    async def _check_cold(self) -> None:
+        """Tell of each version that is loaded on demand, and cannot be, before it is asked for."""
+        for entry in [each for each in self._repository if each.state is State.COLD]:
+            if self._stops:
+                return
+            async with self._change_of(entry.name):
+                if entry.state is State.COLD and self._repository.holds(entry):
+                    await self._check(entry)
+                    if not entry.is_available:
+                        self._repository.choose_default(entry.name)
+                        await self._tell()
+
+    async def _check(self, entry: Entry) -> None:
+        """Read the manifest of a COLD version; it has FAILED where that is wrong."""
+        assert self._demand is not None
+        manifest = await asyncio.to_thread(self._repository.check, entry)
+        if manifest is not None:
+            self._demand.check_fits(entry, footprint(manifest, entry.variant))
 
     async def reload(
         self, name: str | None = None, rest: FolderRest | None = None, *, look: bool = True
@@ -280,13 +300,13 @@ class ModelLifecycle:
             there = self._repository.find(entry.name, entry.version)
             if there is not None and there.stamp == entry.stamp and there.state is not State.FAILED:
                 continue
+            may_try = rest is None or await asyncio.to_thread(rest.may_try, entry.path, entry.stamp)
             self._begin(entry)
-            if entry.state is State.COLD:
-                if not self._repository.versions(entry.name):
-                    self._repository.put(entry)  # nobody has asked for it: it replaces nothing
-                    continue
+            if may_try and entry.state is State.COLD and not self._repository.versions(entry.name):
+                await self._check(entry)
+                self._repository.put(entry)  # nobody has asked for it: it replaces nothing
+            elif may_try:
                 entry.state = State.LOADING
-            if rest is None or await asyncio.to_thread(rest.may_try, entry.path, entry.stamp):
                 if there is not None and there.digest != entry.digest:
                     text = "%s %s: other bytes under the same version: %s before, %s now"
                     log.warning(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.identities import Identities
+from seatrial_contracts.manifest import Manifest
 from seatrial_serve.engines.footprint import Growths, footprint
 from seatrial_serve.engines.front import NotAdmitted, SharedEngine, open_shared
 from seatrial_serve.engines.loader import EngineLoader
@@ -22,7 +23,7 @@ from seatrial_serve.metrics.standing import GateResult, Held
 from seatrial_serve.models.described import Described, described
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.repository import Repository
-from seatrial_serve.models.scan import open_entry
+from seatrial_serve.models.scan import entry_manifest, open_entry
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.scheduling.batch_rule import BatchRule
@@ -82,6 +83,15 @@ class Loader:
         if self._trust is not None and signed is not None:
             self._trust.check_opened(entry.name, found.bundle, signed)
         return found
+
+    def manifest(self, entry: Entry) -> Manifest:
+        """The manifest of a version that is not loaded: see `Repository.manifest`.
+
+        Where signatures are required, it is not parsed before its own was checked.
+        """
+        if self._trust is not None:
+            self._trust.check(entry.path)
+        return entry_manifest(entry)
 
     def _build(self, entry: Entry) -> ServedModel:
         entry.gate = entry.held = entry.signed = None

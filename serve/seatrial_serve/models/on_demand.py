@@ -128,6 +128,7 @@ class OnDemand:
         expected_s, now = entry.load_s or self._typical_s, self._clock()
         before_s = sum(load.expected_s for load in self._loads.values()) / self._at_once
         load = self._loads[entry] = Load(entry, expected_s, now + before_s + expected_s)
+        entry.being_loaded = True
         self._spawn(self._run(load))
         return load
 
@@ -145,6 +146,7 @@ class OnDemand:
             error = Unavailable("E_NOT_READY", f"{entry.name} {entry.version} did not load")
         finally:
             del self._loads[entry]
+            entry.being_loaded = False
         if error is not None:
             load.done.set_exception(error)
             load.done.exception()  # it is seen, also where nobody waits any more
@@ -208,6 +210,11 @@ class OnDemand:
             if burden > most:
                 found, most = entry, burden
         return found, soonest_s
+
+    def check_fits(self, entry: Entry, need_bytes: int) -> None:
+        """Log a version that takes more than models may take together: no request loads it."""
+        if need_bytes > self._limit_bytes:
+            log.warning("%s", NoRoom(entry, need_bytes, self._limit_bytes, 0))
 
     def hold(self, entry: Entry) -> None:
         """A version is in memory now, whoever loaded it."""

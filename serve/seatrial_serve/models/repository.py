@@ -10,7 +10,7 @@ from typing import Literal
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES, MOST_BODY_BYTES, Contract
 from seatrial_contracts.contract_changes import compare_contracts, may_replace
 from seatrial_contracts.errors import BundleError, DeclarationError, ModelError, SeatrialError
-from seatrial_contracts.manifest import version_key
+from seatrial_contracts.manifest import Manifest, version_key
 from seatrial_serve.metrics.pressure import Pressure
 from seatrial_serve.metrics.standing import Standing
 from seatrial_serve.models.described import Described, KnownModel, described
@@ -18,6 +18,7 @@ from seatrial_serve.models.entry import Entry, NotLoaded, State
 from seatrial_serve.models.scan import (
     NOTHING,
     FoundModel,
+    entry_manifest,
     found_model,
     stamp_of,
 )
@@ -60,6 +61,8 @@ class Repository:
         """Are there versions that are loaded at their first request?"""
         self.describe: Callable[[Entry], Described] = described
         """What is known of a version that is not loaded; blocking. Raises a `SeatrialError`."""
+        self.manifest: Callable[[Entry], Manifest] = entry_manifest
+        """The manifest of such a version alone; blocking. Raises a `SeatrialError`."""
         sources.look()
         for model in self.scan():
             for entry in model.entries:
@@ -313,6 +316,20 @@ class Repository:
                 "E_BREAKING",
                 f"{text}; mend: raise the major version, or serve with --allow-breaking",
             )
+
+    def check(self, entry: Entry) -> Manifest | None:
+        """Read the manifest of a version that nobody has loaded, in the calling thread.
+
+        None where it cannot be read, which is kept as the entry's state and reason, and logged.
+        """
+        try:
+            return self.manifest(entry)
+        except SeatrialError as error:
+            entry.state, entry.code = State.FAILED, getattr(error, "code", "E_LOAD")
+            entry.reason = str(error)
+            log.error("%s %s is not ready: %s", entry.name, entry.version, entry.reason)
+            record_load(entry, entry.code)
+            return None
 
     def load(self, entry: Entry, build: Callable[[Entry], ServedModel]) -> None:
         """Load one entry in the calling thread.

@@ -19,7 +19,7 @@ from seatrial_contracts.bundle import (
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import BundleError, DeclarationError, ModelError
 from seatrial_contracts.identities import Identities
-from seatrial_contracts.manifest import NAME, VERSION, version_key
+from seatrial_contracts.manifest import NAME, VERSION, Manifest, version_key
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.selection import Selection, read_selection
@@ -240,15 +240,33 @@ def open_entry(entry: Entry, identities: Identities | None = None) -> Bundle:
     if entry.unselected:
         raise ModelError("E_SELECTION", entry.unselected)
     bundle = open_held(entry, identities)
-    sealed_as = entry.sealed_as or entry.name
-    if (bundle.name, bundle.version) != (sealed_as, entry.version):
-        raise BundleError(
-            "E_BUNDLE_NAME",
-            f"folder {sealed_as}/{entry.version}",
-            f"bundle {bundle.name} {bundle.version}",
-            "a folder named as the bundle",
-        )
+    check_names(entry, bundle.name, bundle.version)
     return bundle
+
+
+def entry_manifest(entry: Entry) -> Manifest:
+    """The manifest of an entry, of which nothing else is read.
+
+    Raises `BundleError`, also where it is another one than that which was found, or of another
+    bundle than its folder says; and `ModelError` where nobody knows what is selected of it.
+    """
+    if entry.unselected:
+        raise ModelError("E_SELECTION", entry.unselected)
+    manifest = read_manifest(entry.path)
+    if manifest.digest != entry.digest:
+        got = "another manifest than the one that was found"
+        raise BundleError("E_BUNDLE_CHANGED", f"bundle {entry.name} {entry.version}", got,
+                          "a bundle that rests")  # fmt: skip
+    check_names(entry, manifest.name, manifest.version)
+    return manifest
+
+
+def check_names(entry: Entry, name: str, version: str) -> None:
+    """Raise `BundleError` where a bundle has another name or version than its folder says."""
+    sealed_as = entry.sealed_as or entry.name
+    if (name, version) != (sealed_as, entry.version):
+        where, got = f"folder {sealed_as}/{entry.version}", f"bundle {name} {version}"
+        raise BundleError("E_BUNDLE_NAME", where, got, "a folder named as the bundle")
 
 
 def open_held(entry: Entry, identities: Identities | None = None) -> Bundle:

@@ -60,7 +60,7 @@ async function refresh() {
   }
   const { model, state, asked, missing, near } = chosen(models);
   list.show(models, model?.name);
-  const others = model?.versions.filter((one) => one !== state);
+  const others = model?.versions.filter((one) => one !== state).map((one) => [one.version, one.state === "FAILED"]);
   const now = JSON.stringify([model?.name, others, model?.labels, state?.version, asked, missing, near]);
   const nowState = JSON.stringify(state);
   if (now === shown && nowState === shownState) return;

@@ -35,7 +35,7 @@ export class Try {
 
   /** A choice of a second version that answers the same row, where there is one. */
   beside() {
-    const others = this.model.versions.filter(({ version, state }) => version !== this.version.version && ["READY", "COLD"].includes(state));
+    const others = this.model.versions.filter(({ version, state }) => version !== this.version.version && state !== "FAILED");
     if (!others.length) return "";
     this.other = make("select", {}, make("option", { value: BESIDE }, BESIDE), others.map(({ version, variant }) => make("option", { value: version }, [version, variant].filter(Boolean).join(", "))));
     return make("label", { class: "soft" }, "Beside it, version ", this.other);
