@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
+import grpc
 import httpx
 import jsonschema
+import numpy as np
 import pytest
+from pydantic import create_model
+from support.console_models import Total, summed
+from support.made import bundle_of
 from support.pages import page
 from support.running import Running, run_app
 from support.toys import fake_runtimes, toy_bundle
@@ -19,15 +25,19 @@ import seatrial as st
 from seatrial_client import standalone
 from seatrial_client.plan import Reply
 from seatrial_client.reply import error_of
-from seatrial_contracts.errors import MOST_FAULTS, Refusal
+from seatrial_contracts.errors import MOST_FAULTS, Refusal, Unavailable
+from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.predict_request import RequestReader
+from seatrial_serve.api.grpc_call import MOST_TOLD_BYTES, told
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.v2.grpc_message import read_message
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
 BAD = {"x": 412.0, "word": "c", "wrod": "a"}
 COLUMNS = 200
+PLAIN = "".join(map(chr, range(32, 127))).replace("%", "")
+"""What a header of gRPC's holds as it is."""
 
 
 class Wide(st.Row, packed="readings"):
@@ -144,6 +154,53 @@ def test_a_hundred_faults_are_listed_and_the_others_counted() -> None:
     told = [each.described() for each in found.refused.values()]
     assert sum(len(each["errors"]) for each in told) < MOST_FAULTS + 500
     assert all(each["errors"] for each in told)
+
+
+def test_over_grpc_each_fault_is_a_line_as_far_as_a_header_holds_them() -> None:
+    reader = RequestReader(st.contract_from_rows(Wide, Score))
+    row = {f"c{place}": 0.5 for place in range(COLUMNS)}
+    refusal = refusal_of_body(reader, [row | {"c3": 7.0, "c5": "x"}])
+    assert told(refusal).splitlines() == [str(refusal), str(refusal.faults[1])]
+    assert str(refusal).endswith("; 1 more to mend")
+    many = refusal_of_body(reader, [dict.fromkeys(row, 7.0)] * 500)
+    first, *others, last = told(many).splitlines()
+    assert first == str(many)
+    assert others == [str(each) for each in many.faults[1 : len(others) + 1]]
+    assert last == f"and {COLUMNS * 500 - 1 - len(others)} more"
+    assert MOST_TOLD_BYTES / 2 < len(quote(told(many), safe=PLAIN)) < MOST_TOLD_BYTES + 50
+    assert told(Unavailable("E_NOT_READY", "later")) == "later"
+    assert told(Refusal("E_SCHEMA", "request body", "something else")) == (
+        "request body: got something else"
+    )
+
+
+@pytest.mark.slow
+def test_a_grpc_client_reads_every_fault(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    names = [f"c{place}" for place in range(COLUMNS)]
+    contract = st.contract_from_rows(
+        create_model("Row", __base__=st.Row, **dict.fromkeys(names, Wide.__annotations__["c0"])),
+        Total,
+    )
+    golden = Golden((dict.fromkeys(names, 0.5),), ({"total": np.float32(COLUMNS / 2)},))
+    bundle_of(tmp_path, contract, golden, ("onnx", summed(names, "total")), {}, "wide")
+    server = serve(tmp_path)
+    assert server.wait_until_loaded()[0] == 200
+    wrong = pb.InferTensorContents(fp32_contents=[7.0])
+    tensor = pb.ModelInferRequest.InferInputTensor
+    inputs = [tensor(name=each, datatype="FP32", shape=[1, 1], contents=wrong) for each in names]
+    with grpc.insecure_channel(server.grpc) as channel:
+        infer = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer",
+            pb.ModelInferRequest.SerializeToString,
+            pb.ModelInferResponse.FromString,
+        )
+        with pytest.raises(grpc.RpcError) as refused:
+            infer(pb.ModelInferRequest(model_name="wide", inputs=inputs), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    lines = refused.value.details().splitlines()
+    assert lines[0].endswith(f"; {COLUMNS - 1} more to mend")
+    assert lines[1] == "input 'c1', row 0: got 7, want a number from 0 to 1"
+    assert lines[-1] == f"and {COLUMNS - len(lines) + 1} more"
 
 
 def test_packed_columns_name_each_column_that_is_wrong() -> None:

@@ -18,6 +18,8 @@ from seatrial_serve.v2.grpc_wire import malformed
 
 SMALL_BYTES, SMALL_S = 64 * 1024, 10.0
 """Of a message that asks for no inference: how long it may be, and how late."""
+MOST_TOLD_BYTES = 4096
+"""Of an error's text: it is a header, and clients take some 8 KiB of headers by default."""
 LATE = "no message within its time"
 CODES = {
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -131,13 +133,36 @@ async def abort(context: Context, error: Exception, request_id: str) -> None:
     status, code, _, headers = answer_to(error, request_id)
     error.__traceback__ = error.__cause__ = error.__context__ = None
     ours = isinstance(error, SeatrialError)
-    text = str(error) if ours else "seatrial failed on this request; this is a bug in seatrial"
+    text = told(error) if ours else "seatrial failed on this request; this is a bug in seatrial"
     metadata = [
         ("seatrial-code", code),
         *(context.trailing_metadata() or ()),
         *((key.decode(), value.decode()) for key, value in headers),
     ]
     await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), text, tuple(metadata))
+
+
+def told(error: Exception) -> str:
+    """The text of an error of ours; of a refusal, a line for each fault, as many as there is room.
+
+    The first line is the error itself, which counts the others.
+    """
+    lines = [str(error)]
+    if isinstance(error, Refusal):
+        room = MOST_TOLD_BYTES - encoded_bytes(lines[0])
+        for fault in error.faults[1:]:
+            room -= encoded_bytes(f"\n{fault}")
+            if room < 0:
+                break
+            lines.append(str(fault))
+        left_out = max(len(error.faults), 1) + error.unlisted - len(lines)
+        lines += [f"and {left_out} more"] if left_out else []
+    return "\n".join(lines)
+
+
+def encoded_bytes(text: str) -> int:
+    """The bytes of a text as a header of gRPC's, which writes other than plain ones as `%0A`."""
+    return sum(1 if 32 <= byte < 127 and byte != ord("%") else 3 for byte in text.encode())
 
 
 def peer_names_of(context: Context) -> tuple[str, ...]:
