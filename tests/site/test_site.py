@@ -28,6 +28,12 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not MKDOCS.exists(), reason="no build/docs here: make docs"),
 ]
+FOUND = {
+    "on demand": "Models on demand",
+    "many models": "Models on demand",
+    "keys": "Keys and scopes",
+}
+"""What a reader may type -> the title of the page that should come first."""
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "object": "data"}
 """Elements that make a browser fetch something, and the attribute that says what."""
 
@@ -127,6 +133,12 @@ def test_a_reader_finds_a_code_sees_diagrams_and_axe_finds_nothing(site: Path, u
             first = page.locator(".md-search-result__item").first
             first.wait_for(timeout=30_000)
             assert "E_TOKENS" in first.inner_text()
+        for words, title in FOUND.items():
+            page = open_page(browser, f"{url}/index.html", 1440, "light", wrong)
+            page.locator(".md-search__input").click()
+            page.keyboard.type(words)
+            first = page.locator(".md-search-result__item").first
+            first.get_by_role("heading", name=title).first.wait_for(timeout=30_000)
         for name, width, scheme in (
             ("tutorial/seal.html", 1440, "dark"),
             ("concepts/request.html", 390, "light"),

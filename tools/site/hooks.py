@@ -5,6 +5,7 @@
   and links lead from page to page in the site as they do in the repository.
 - A link to a file that is no page, such as a source file, becomes its text.
 - Pages with diagrams, and no others, load mermaid, which lies in `docs/assets/vendor`.
+- The search shows pages for users before decisions, measurements and changes.
 - The theme's parts get the names that they lack for readers of the page by ear.
 """
 
@@ -30,6 +31,8 @@ OUTSIDE = (
 )  # fmt: skip
 """Pages outside of docs. The README is none: its place is the home page's."""
 HOME = "index.md"
+BEHIND = 0.5
+"""How the search weighs decisions, measurements and what else is not for users first."""
 MERMAID = ("assets/vendor/mermaid.tiny.js", "assets/arrowheads.js")
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
@@ -84,6 +87,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  (mkdocs' signature)
     """Put in what is generated, and lead links to pages of the site."""
     uri = page.file.src_uri
+    if uri in _outside or uri.startswith("decisions/"):
+        page.meta["search"] = {"boost": BEHIND}
     here = uri if uri in _outside else f"docs/{uri}"
     parts = FENCED.split(MARK.sub(lambda mark: _generated[mark[1]], markdown))
     parts[::2] = [
