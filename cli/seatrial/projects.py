@@ -13,7 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.frames import FLAG, FLOAT, WHOLE, Guess, fields_of_frame, names_of, row_code
+from seatrial_contracts.frames import (
+    DAY,
+    DURATION,
+    FLAG,
+    FLOAT,
+    LOCAL,
+    MOMENT,
+    WHOLE,
+    WORDS,
+    fields_of_frame,
+    names_of,
+    refuse_columns,
+    row_code,
+)
 from seatrial_contracts.manifest import NAME
 
 TABULAR, SKLEARN, HF = "tabular", "sklearn", "hf"
@@ -40,7 +53,10 @@ PLACES = {"gitignore": ".gitignore", "workflow.yml": ".github/workflows/release-
 """File of a template -> where it goes, if that is another name."""
 MODEL = "model-name"
 """Stands for the model's name in the templates."""
-"""Stands for the arguments of a model of a table in the templates."""
+MARKED = re.compile(r"(.*?)(?:  #: (\w+))?")
+"""A line of a template, and for which tables it is; none: for all."""
+ODD = {WORDS.text: "free text", DURATION.text: "durations"}
+"""The text of a field -> what a column of such fields holds, where no model of a table takes it."""
 MOST_CLASSES, FEW_ROWS, FEW_NUMBERS = 200, 20, 20
 
 
@@ -55,8 +71,8 @@ class Learnt:
     """rows.py: the contract as Python."""
     constants: dict[str, Any]
     """Constants of the templates of tables, by their names."""
-    fields: tuple[str, ...]
-    """The arguments of a PyTorch model."""
+    timed: bool
+    """Does it take times of a day?"""
     classes: tuple[str, ...]
     """Those of a label; none where a number is learnt."""
 
@@ -144,10 +160,13 @@ def words_of(
 
 
 def of_table(text: str, learnt: Learnt) -> str:
-    """A template with the constants of a table, and the lines of a label or of a number alone."""
-    kept, other = ("label", "number") if learnt.classes else ("number", "label")
-    lines = [line for line in text.splitlines() if not line.endswith(f"  #: {other}")]
-    text = "\n".join(line.removesuffix(f"  #: {kept}") for line in lines) + "\n"
+    """A template with the constants of a table, and the lines alone that are for such a table.
+
+    A line that ends in `#: label`, `number` or `time` is for one whose target or column is that.
+    """
+    kept = {"label" if learnt.classes else "number", *(["time"] if learnt.timed else [])}
+    lines = [MARKED.fullmatch(line) for line in text.splitlines()]
+    text = "\n".join(line[1] for line in lines if line and (line[2] or "") in {"", *kept}) + "\n"
     for name, value in learnt.constants.items():
         line = f"{name} = {value}".replace("\\", r"\\")
         text = re.sub(rf"^{name} = .*$", line, text, flags=re.MULTILINE)
@@ -168,36 +187,39 @@ def learnt_from(table: Any, target: str, file: str, task: str) -> Learnt:
         raise DeclarationError("--frame", "no column but the target", "columns to learn from")
     read = fields_of_frame(sent)
     columns = names_of(sent.columns)
-    numbers, words = [], {}
+    numbers, dates, times, words = list[str](), list[str](), list[str](), dict[str, int]()
+    odd = dict(read.odd)
     for name, guess in read.fields.items():
-        plain = Guess(guess.annotation, guess.text.removesuffix(" | None"))
-        if plain.text.startswith("Literal"):
-            words[name] = 1 + len(json.loads(f"[{plain.text[len('Literal[') : -1]}]"))
-        elif plain.text in (FLAG.text, WHOLE.text, FLOAT.text):
+        plain = guess.text.removesuffix(" | None")
+        if plain.startswith("Literal"):
+            words[name] = 1 + len(json.loads(f"[{plain[len('Literal[') : -1]}]"))
+        elif plain in (FLAG.text, WHOLE.text, FLOAT.text):
             numbers.append(name)
+        elif plain in (DAY.text, MOMENT.text, LOCAL.text) and task == TABULAR:
+            (dates if plain == DAY.text else times).append(name)
         else:
-            got = "free text" if "Text" in plain.text else "dates or durations"
-            want = "numbers, flags, or words of a closed list"
-            mend = f"leave it out: --without '{columns[name]}'"
-            raise DeclarationError(f"column '{columns[name]}'", got, want, mend)
+            odd[columns[name]] = ODD.get(plain, "dates")
+    want = f"numbers, flags,{' dates,' * (task == TABULAR)} or words of a closed list"
+    without = " ".join(f"--without {shlex.quote(str(column))}" for column in odd)
+    refuse_columns(odd, want, f"leave out what no client sends: {without}")
     answer = next(iter(names_of([target])))
     classes = classes_of(table[target])
     fields = (read.packed,) if read.packed and numbers else tuple(numbers)
+    fields += (*dates, *times)
     constants = {
         "TARGET": repr(target),
         "ANSWER": repr(answer),
         "SENT": repr(tuple(map(str, sent.columns))),
         "NUMBERS": repr(fields),
-        "WIDTH": len(numbers),
+        "TIMES": repr(tuple(times)),
+        "WIDTH": len(numbers) + len(dates) + len(times),
         "WORDS": repr(words),
         "CLASSES": repr(classes),
     }
     if task == SKLEARN:  # an estimator takes the columns as they are called
         constants["NUMBERS"] = repr([str(columns[name]) for name in numbers])
         constants["WORDS"] = repr([str(columns[name]) for name in words])
-    return Learnt(
-        file, target, rows_code(sent, answer, classes), constants, (*words, *fields), classes
-    )
+    return Learnt(file, target, rows_code(sent, answer, classes), constants, bool(times), classes)
 
 
 def classes_of(column: Any) -> tuple[str, ...]:

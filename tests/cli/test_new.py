@@ -140,7 +140,21 @@ def test_many_numbers_are_packed_into_one_tensor(monkeypatch: pytest.MonkeyPatch
         ("x --frame train.csv --target cost", "--target: got 'cost', want a column of the table"),
         ("x --frame train.json", "got a file '.json', want a .csv or .parquet file"),
         ("x --frame none.csv", r"a file that pandas does not read \(FileNotFoundError\)"),
-        ("x --frame texts.csv", "column 'said': got free text, .* --without 'said'"),
+        (
+            "x --frame texts.csv",
+            (
+                "column 'said': got free text, want numbers, flags, dates, or words of a closed "
+                "list; column 'by day': got free text; "
+                "leave out what no client sends: --without said --without 'by day'"
+            ),
+        ),
+        (
+            "x --task sklearn --frame dates.csv",
+            (
+                "column 'day': got dates, want numbers, flags, or words of a closed list; "
+                "leave out what no client sends: --without day"
+            ),
+        ),
         ("x --frame short.csv", "--frame: got 2 rows, want at least 20"),
         ("x --task image --frame train.csv", "--frame: got --task image, want --task tabular or"),
         ("x --task image --folder .", "--folder: got --task image, want --task hf"),
@@ -151,7 +165,11 @@ def test_many_numbers_are_packed_into_one_tensor(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("table")
 def test_what_cannot_be_written_is_refused_and_nothing_is_written(words: str, said: str) -> None:
     texts = [f"number {place} is said" for place in range(40)]
-    pd.DataFrame({"said": texts, "y": [0, 1] * 20}).to_csv("texts.csv", index=False)
+    days = [f"2024-02-{1 + place % 29:02}" for place in range(40)]
+    late = [*days[1:], "2024-02-30"]  # which no calendar has
+    odd = {"said": texts, "day": days, "by day": late, "y": [0, 1] * 20}
+    pd.DataFrame(odd).to_csv("texts.csv", index=False)
+    pd.DataFrame({"day": days, "y": [0, 1] * 20}).to_csv("dates.csv", index=False)
     pd.DataFrame({"a": [1, 2], "b": [1, 2]}).to_csv("short.csv", index=False)
     with pytest.raises(DeclarationError, match=said):
         run("new", *words.split())
@@ -221,6 +239,40 @@ def test_a_folder_of_transformers_becomes_a_project(
     bundle = st.export(st.load_pipeline("mine/pipeline.py:pipeline"))
     assert st.parity(bundle).passed
     assert bundle.predict({"text": "it was great"})["label"]["label"] in ("complaint", "praise")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("many", [0, 40])
+def test_dates_and_times_as_tables_write_them_are_learnt_from(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = np.random.default_rng(0)
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(chance.integers(0, 300, 300), unit="D")
+    at = day + pd.to_timedelta(chance.integers(0, 86_400, 300), unit="s")
+    frame = pd.DataFrame(
+        {
+            **{f"c{place}": chance.random(300) for place in range(many)},
+            "day": pd.Series(day.strftime("%Y-%m-%d")).where(chance.random(300) < 0.9, None),
+            "at": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "local": at.strftime("%Y-%m-%d %H:%M:%S").str.replace(" ", "T"),
+            "season": np.where(day.day_of_year < 150, "spring", "summer"),
+        }
+    )
+    frame.to_csv("train.csv", index=False)
+    run("new", "seasons", "--frame", "train.csv")
+    rows = Path("seasons/rows.py").read_text()
+    assert "from datetime import date, datetime\n" in rows
+    assert (
+        "    day: date | None\n    at: datetime\n"
+        '    local: Annotated[datetime, st.DateTime(zone="UTC")]\n'
+    ) in rows
+    monkeypatch.chdir("seasons")
+    monkeypatch.delitem(sys.modules, "rows", raising=False)
+    bundle = st.export(st.load_pipeline("pipeline.py:pipeline"))
+    assert st.parity(bundle).passed
+    known = st.rows_of_frame(frame.drop(columns="season"))
+    said = [bundle.predict(row)["season"]["label"] for row in known]
+    assert np.mean(frame["season"] == said) > 0.95
 
 
 @pytest.mark.slow

@@ -83,11 +83,43 @@ def test_many_numbers_are_packed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["2024-02-29", "0001-01-01", None], "date | None"),
+        (["2024-02-29"] * 90 + ["2024-03-01"], "date"),
+        (["2024-02-29T12:00:00Z", "2024-02-29T12:00:00.25+01:00"], "datetime"),
+        (["2024-02-29T12:00:00"], 'Annotated[datetime, st.DateTime(zone="UTC")]'),
+        (["2024-02-29", "2024-02-30"], "Annotated[str, st.Text()]"),
+        (["2024-02-29", "29.2.2024"], "Annotated[str, st.Text()]"),
+        (["20240229"], "Annotated[str, st.Text()]"),
+        (["date", "datetime"] * 9, 'Literal["date", "datetime"]'),
+    ],
+)
+def test_words_that_are_all_dates_are_dates(words: list[str | None], kind: str) -> None:
+    frame = pd.DataFrame({"date": words})
+    code = row_code(frame)
+    assert f"    date: {kind}\n" in code
+    assert ("import date\n" in code) is kind.startswith("date ") or kind == "date"
+    module: dict[str, Any] = {}
+    exec(compile(code, "rows.py", "exec", dont_inherit=True), module)
+    contract = st.contract_from_rows(module["Rows"], Out)
+    for row in rows_of_frame(frame):
+        contract.validate_row(row)
+
+
+@pytest.mark.parametrize(
     ("columns", "said"),
     [
         ({"a": [[1], [2]]}, "column 'a': got list, want numbers, flags, words"),
         ({"a b": [1], "a_b": [2]}, "column 'a_b': got two columns that are called 'a_b'"),
         ({"a": [None, None]}, "column 'a': got no value"),
+        (
+            {"a": [None], "b": [1], "c": [[1]], **{f"d{place}": [{}] for place in range(20)}},
+            (
+                "column 'a': got no value, .*; column 'c': got list; column 'd0': got dict; "
+                ".*'d17': got dict; and 2 more columns$"
+            ),
+        ),
     ],
 )
 def test_a_column_that_is_no_field_is_named(columns: dict[str, Any], said: str) -> None:

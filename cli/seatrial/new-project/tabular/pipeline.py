@@ -18,6 +18,7 @@ TARGET = "left"
 ANSWER = "left"
 SENT = ("plan", "age_days", "spent", "active")
 NUMBERS = ("age_days", "spent", "active")
+TIMES = ()  #: time
 WIDTH = 3
 WORDS = {"plan": 4}
 CLASSES = ("no", "yes")
@@ -40,8 +41,11 @@ class Net(nn.Module):
         """float32 (batch, WIDTH), NaN where a value is missing."""
         columns = []
         for name in NUMBERS:
-            column = fields[name].to(torch.float32)
-            if f"{name}_present" in fields:  # a flag that may be missing
+            column = fields[name]
+            if name in TIMES:  #: time
+                column = column // 3_600_000_000  # hours: float32 holds no microseconds  #: time
+            column = column.to(torch.float32)
+            if f"{name}_present" in fields:  # a flag or date that may be missing
                 column = torch.where(fields[f"{name}_present"], column, torch.nan)
             columns.append(column if column.ndim == 2 else column[:, None])
         return torch.cat(columns, 1)
