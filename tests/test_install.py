@@ -55,7 +55,7 @@ def test_pips_own_account_is_read_and_the_environment_wins(
     assert settings["timeout"] == "7"
     flags, variables = install.uv_settings(settings)
     assert flags == [
-        "--default-index", install.PYPI, "--index", install.PYPI,
+        *install.AS_PIP, "--default-index", install.PYPI, "--index", install.PYPI,
         "--index", "https://one.example/simple", "--index", "https://two.example/simple",
         "--allow-insecure-host", "one.example",
     ]  # fmt: skip
@@ -68,9 +68,36 @@ def test_uv_installs_what_pip_would(
     monkeypatch.setattr(install, "pip_settings", lambda: {"index-url": "https://one.example"})
     assert install.main(".[dev]", "constraints.txt") == 0
     uv = ran[-1]
+    assert [*install.AS_PIP] == uv[6:8]
     assert uv[:5] == [sys.executable, "-m", "uv", "pip", "install"]
     assert uv[-4:] == ["--constraint", "constraints.txt", "--editable", ".[dev]"]
     assert uv[uv.index("--default-index") + 1] == "https://one.example"
+
+
+def test_the_extras_alone_are_installed_by_the_same_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(FILE.parent)
+    alone = importlib.import_module("extras_alone")
+    seen: list[tuple[tuple[str, ...], dict[str, str]]] = []
+
+    def uv(*words: str, **names: str) -> str:
+        (tmp_path / "alone").mkdir(exist_ok=True)  # as `uv venv` does
+        seen.append((words, names))
+        return "[]"
+
+    monkeypatch.setattr(alone, "uv", uv)
+    settings = {"index-url": "https://one.example", "find-links": "/wheels", "timeout": "7"}
+    monkeypatch.setattr(alone, "pip_settings", lambda: settings)
+    alone.Environment(tmp_path / "alone", "age", sys.executable, tmp_path / "x.whl")
+    (words, names) = next(each for each in seen if "install" in each[0])
+    assert words[words.index("--default-index") + 1] == "https://one.example"
+    assert words[words.index("--find-links") + 1] == "/wheels"
+    assert f"seatrial[age] @ {(tmp_path / 'x.whl').as_uri()}" in words
+    assert names == {"UV_HTTP_TIMEOUT": "7"}
+    settings["no-binary"] = "numpy"
+    with pytest.raises(SystemExit, match="uv has no word for no-binary"):
+        alone.Environment(tmp_path / "alone", "age", sys.executable, tmp_path / "x.whl")
 
 
 def test_where_uv_has_no_word_for_a_setting_pip_installs(

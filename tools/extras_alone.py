@@ -7,7 +7,7 @@ Without an extra every probe below is run; with one, those that it is for. If th
 are there, it must work. If one is missing, the last line must name it, and how it is installed.
 The last lines of a run are the table of docs, "Extras that were tried alone".
 
-uv installs. What pip's own configuration holds, uv reads from its variables (UV_FIND_LINKS, ...).
+uv installs, by the configuration of pip, which tools/install.py hands to it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import indent
+
+from install import pip_settings, unknown_to_uv, uv_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "tools" / "extras"
@@ -118,13 +120,21 @@ class Environment:
         self.folder = self.path / "work"
         uv("venv", "--quiet", "--python", self.python, str(self.path))
         wanted = f"[{self.extras}]" if self.extras else ""
-        given = f"seatrial{wanted} @ {self.wheel.resolve().as_uri()}"
-        constraints = str(ROOT / "constraints.txt")
+        self.install(f"seatrial{wanted} @ {self.wheel.resolve().as_uri()}")
         python = str(self.path / "bin" / "python")
-        uv("pip", "install", "--quiet", "--python", python, given, "-c", constraints)
         listed = uv("pip", "list", "--python", python, "--format", "json")
         self.installed = {each["name"].lower().replace("_", "-") for each in json.loads(listed)}
         self.folder.mkdir()
+
+    def install(self, what: str) -> None:
+        """Install it beside what is there, in the versions of the constraints."""
+        python, constraints = str(self.path / "bin" / "python"), str(ROOT / "constraints.txt")
+        settings = pip_settings()
+        if unknown := unknown_to_uv(settings):
+            raise SystemExit(f"pip's configuration: uv has no word for {', '.join(unknown)}")
+        flags, variables = uv_settings(settings)
+        how = ("pip", "install", "--quiet", "--python", python, *flags)
+        uv(*how, what, "-c", constraints, **variables)
 
     def has(self, extra: str) -> bool:
         """Are all packages of an extra there, whatever brought them?"""
@@ -195,10 +205,11 @@ class Environment:
         raise Failed(f"not ready within {WITHIN_S} s: {log.read_text()}")
 
 
-def uv(*arguments: str) -> str:
+def uv(*arguments: str, **variables: str) -> str:
     """What uv prints. Its own words are passed on."""
-    command = [sys.executable, "-m", "uv", *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    command, environment = [sys.executable, "-m", "uv", *arguments], os.environ | variables
+    done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)
+    return done.stdout
 
 
 class Store(http.server.ThreadingHTTPServer):
@@ -286,9 +297,7 @@ def inspect(here: Environment, at: Around) -> str:
 def pytest_beside_it(here: Environment, _: Around) -> str:
     """The plugin of pytest is loaded by every pytest, of whoever installed nothing but that."""
     if "pytest" not in here.installed:
-        python = str(here.path / "bin" / "python")
-        constraints = str(ROOT / "constraints.txt")
-        uv("pip", "install", "--quiet", "--python", python, "pytest", "-c", constraints)
+        here.install("pytest")
     (here.folder / "test_nothing.py").write_text("def test_nothing(): pass\n")
     (here.folder / "pytest.ini").write_text("[pytest]\n")
     return want("1 passed", here.run("pytest", "--confcutdir=.", "test_nothing.py"))

@@ -24,6 +24,8 @@ FLAGS = {
     "trusted-host": "--allow-insecure-host",
 }
 """Setting of pip, whose values stand apart -> the flag of uv for each of them."""
+AS_PIP = ("--index-strategy", "unsafe-best-match")
+"""The best version of all indexes, as pip has it, not that of the first one that has any."""
 INDEXES = ("index-url", "extra-index-url")
 VARIABLES = {
     "cert": ("SSL_CERT_FILE",),
@@ -46,7 +48,7 @@ ALIKE = frozenset(
 def main(what: str, constraints: str) -> int:
     """Install `what`, and return the exit code of whatever installed it."""
     settings = pip_settings()
-    unknown = sorted(settings.keys() - FLAGS.keys() - VARIABLES.keys() - ALIKE - {*INDEXES})
+    unknown = unknown_to_uv(settings)
     wanted = ("--constraint", constraints, "--editable", what)
     if unknown:
         print(f"pip installs: uv has no word for {', '.join(unknown)} of its configuration")
@@ -54,11 +56,10 @@ def main(what: str, constraints: str) -> int:
         print("pip installs: it found no uv")
     else:
         flags, variables = uv_settings(settings)
-        # As pip does: the best version of all indexes, not that of the first one that has any.
-        how = ("--index-strategy", "unsafe-best-match", "--compile-bytecode")
         print("uv installs, and then compiles some 20,000 files to bytecode, about a minute",
               flush=True)  # fmt: skip
-        command = [sys.executable, "-m", "uv", "pip", "install", *how, *flags, *wanted]
+        how = ("pip", "install", "--compile-bytecode")
+        command = [sys.executable, "-m", "uv", *how, *flags, *wanted]
         if subprocess.run(command, check=False, env=os.environ | variables).returncode == 0:
             return 0
         print("pip installs, since uv failed: it takes some minutes")
@@ -77,13 +78,18 @@ def pip_settings() -> dict[str, str]:
     return found["global"] | found["install"] | found[":env:"]
 
 
+def unknown_to_uv(settings: Mapping[str, str]) -> list[str]:
+    """The settings that change what is installed, and that uv has no word for."""
+    return sorted(settings.keys() - FLAGS.keys() - VARIABLES.keys() - ALIKE - {*INDEXES})
+
+
 def uv_settings(settings: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """The same for uv: flags, and variables of the environment."""
     # Of one version uv takes the file of the first index that has it, however well others' fit:
     # the main index has all of them, and extra ones may have a few.
     main = settings.get("index-url", PYPI)
     indexes = [main, *settings.get("extra-index-url", "").split()]
-    flags, variables = ["--default-index", main], dict[str, str]()
+    flags, variables = [*AS_PIP, "--default-index", main], dict[str, str]()
     if len(indexes) > 1:
         flags += [part for each in indexes for part in ("--index", each)]
     for name, value in settings.items():
