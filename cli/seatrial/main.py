@@ -164,7 +164,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         more = [f"  {note}" for note in getattr(error, "__notes__", ())]
-        cause = error.__cause__
+        cause = None if isinstance(error, MissingExtra) else error.__cause__
         if isinstance(cause, ModuleNotFoundError) and (extra := extra_of(cause, "")) is not None:
             more.append(f"  {MissingExtra(f'this file, by {cause.name},', extra)}")
         click.echo("\n".join([f"seatrial: {error}", *more]), err=True)

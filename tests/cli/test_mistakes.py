@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from support.toys import fake_runtimes, toy_bundle
 
+from seatrial.bundle import Bundle
 from seatrial.main import main
+from seatrial_contracts.errors import MissingExtra
 
 FILE = """
 from typing import Literal
@@ -107,6 +109,20 @@ def test_every_fault_of_a_row_is_a_line(here: Path, capsys: pytest.CaptureFixtur
     assert first.startswith("seatrial: input 'x', row 0: got 412, want a number from -100 to 100")
     assert first.endswith("; 1 more to mend")
     assert second == "  input 'word', row 0: got 'c', want one of 'a', 'b'"
+
+
+@pytest.mark.usefixtures("here")
+def test_an_extra_that_is_missing_is_named_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def predictor(*_: object) -> None:
+        cause = ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
+        raise MissingExtra("bundle.predict", "serve") from cause
+
+    monkeypatch.setattr(Bundle, "_predictor", predictor)
+    assert run("predict", "bundles/toy/1.0.0", ROW) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("run: pip install '.[serve]'")
 
 
 def test_a_file_that_lacks_a_part_is_told_the_extra_of_the_clone(
