@@ -46,8 +46,8 @@ class EngineKeeper:
             name = "the engine process" if len(self._plans) == 1 else f"engine process {place + 1}"
             try:
                 keep(name, lambda: self._run(place), self._stops, self._lost, LONGEST_PAUSE_S)
-            except BaseException:
-                failed()  # without it, the workers answer nothing
+            except BaseException:  # whatever ends it, the server ends too
+                failed()
                 raise
 
         self._keeping = [pool.submit(run, place) for place in range(len(self._plans))]
