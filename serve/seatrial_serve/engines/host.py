@@ -251,7 +251,7 @@ class EngineHost:
             )
         except SeatrialError as error:
             raise NotServed(error, found[-1] if found else None) from error
-        except Exception as error:
+        except Exception as error:  # a version that cannot be loaded keeps no other away
             log.exception("%s was not loaded; this is a bug in seatrial", request.name)
             raise NotServed(error, found[-1] if found else None) from error
         version = HostedVersion(proven, self._cores, self._runs, self._max_waiting_rows)
