@@ -28,9 +28,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
-from embeddings import loaded  # noqa: E402  (found through the line above)
-from fronts import children  # noqa: E402
-from support.conformance import rows, seal  # noqa: E402
+from embeddings import loaded  # noqa: E402  (found through a line above)
+from fronts import children  # noqa: E402  (found through a line above)
+from support.conformance import rows, seal  # noqa: E402  (found through a line above)
 
 PATH, WORKERS = "/v1/models/conformance:predict", 2
 
