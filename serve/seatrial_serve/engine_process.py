@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import signal
 import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -37,7 +37,6 @@ def main() -> None:
     told = json.loads(sys.stdin.readline())
     settings = Settings(**told["settings"])
     start_log(settings.log_level, settings.log_format)
-    threading.Thread(target=stop_without_supervisor, daemon=True).start()
     try:
         uvloop.run(run(settings, Path(told["address"])))
     except SeatrialError as error:
@@ -65,7 +64,12 @@ async def run(settings: Settings, address: Path) -> None:
         server = await loop.create_unix_server(host.connection, sock=listening(address))
         sys.stdout.write("listening\n")
         sys.stdout.flush()
+        orphaned = asyncio.Event()
+        wait = partial(wait_for_orphan, loop, orphaned)
+        threading.Thread(target=wait, daemon=True).start()
+        end = loop.create_task(end_alone(host, orphaned, stopped))
         await stopped.wait()
+        end.cancel()
         server.close()
         await host.close()
 
@@ -79,10 +83,17 @@ def listening(address: Path) -> socket.socket:
     return made
 
 
-def stop_without_supervisor() -> None:
-    """End once the supervisor is gone."""
+def wait_for_orphan(loop: asyncio.AbstractEventLoop, orphaned: asyncio.Event) -> None:
+    """Say when the supervisor is gone: its end of our standard input is closed."""
     sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    loop.call_soon_threadsafe(orphaned.set)
+
+
+async def end_alone(host: EngineHost, orphaned: asyncio.Event, stopped: asyncio.Event) -> None:
+    """Once the supervisor is gone, end with the last of the workers, which drain."""
+    await orphaned.wait()
+    await host.alone.wait()
+    stopped.set()
 
 
 if __name__ == "__main__":

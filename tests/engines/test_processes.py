@@ -200,12 +200,34 @@ def versions(shared: Shared) -> list[Any]:
 
 
 @pytest.mark.slow
+def test_without_a_supervisor_the_workers_drain_and_the_engine_ends_after_them(
+    shared: Shared,
+) -> None:
+    engine, children = shared.engine, psutil.Process(shared.process.pid).children()
+    shared.process.kill()
+    shared.process.wait()
+    answered = 0
+    while engine.is_running() and engine.status() != psutil.STATUS_ZOMBIE:
+        try:
+            status, got = shared.echoed([4])
+        except OSError:
+            continue
+        assert (status, got) == (200, [4])
+        answered += 1
+    assert answered
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+
+
+@pytest.mark.slow
 def test_batches_are_counted_once_over_all_workers(shared: Shared) -> None:
     assert [shared.ask() for _ in range(30)] == [200] * 30
     shared.until(lambda: shared.metric('seatrial_requests_total{code="ok"') == 30)
     assert shared.metric("seatrial_batch_rows_sum") == 30
     queued = 'seatrial_request_phase_seconds_count{model="conformance",phase="queue"'
     assert shared.metric(queued) == 30
+    with closing(http.client.HTTPConnection("127.0.0.1", shared.port, timeout=30)) as connection:
+        connection.request("GET", "/v1/models/conformance/versions/1.0.0")
+        assert json.loads(connection.getresponse().read())["execution"]["engine"] == "shared"
     shared.engine.kill()
     shared.until(lambda: shared.metric("seatrial_workers_lost_total") == 1)
 

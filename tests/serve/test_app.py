@@ -151,6 +151,7 @@ async def test_models_are_listed_with_contract_example_and_execution_receipt(
     )
     shown = (await running.client.get("/v1/models/toy/versions/1.0.0")).json()
     assert shown["execution"]["provider"] == "FakeExecutionProvider"
+    assert shown["execution"]["engine"] == "own"
     assert all(trial["passed"] for trial in shown["load_gate"])
     assert (await running.ask([shown["example"]])).status_code == 200
 

@@ -23,6 +23,7 @@ from seatrial_serve.api.routing import (
     reading,
 )
 from seatrial_serve.api.tf_serving import metadata, version_status
+from seatrial_serve.engines.front import SharedEngine
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.receipt_reader import ReceiptReader
 from seatrial_serve.models.repository import Repository
@@ -296,6 +297,7 @@ def executed(entry: Entry, model: ServedModel) -> dict[str, Any]:
         "execution": {
             "variant": engine.variant,
             "provider": engine.provider,
+            "engine": "shared" if isinstance(engine, SharedEngine) else "own",
             "batch_rows": rule.max_rows,
             "deep_batch_rows": rule.deep_rows,
             "batch_cost": rule.max_cost,

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from seatrial_serve.engines.wire import (
 from seatrial_serve.inference.engine import load_prepare
 from seatrial_serve.inference.row_encoder import RowEncoder
 from seatrial_serve.metrics.standing import GateResult
-from seatrial_serve.runtimes.runtime import RuntimeOptions
+from seatrial_serve.runtimes.runtime import Placement, RuntimeOptions
 
 GONE_RETRY_S = 2.0
 """After how many seconds a client may try again: another process starts in less."""
@@ -143,7 +144,8 @@ class SharedEngine(RowEncoder):
         super().__init__(bundle, bundle.make_front(), load_prepare(bundle, host))
         self.joined, self.loaded = joined, joined[0].loaded
         self.variant, self.provider = self.loaded.variant, self.loaded.provider
-        self.runtime_version, self.placement = self.loaded.runtime_version, self.loaded.placed
+        self.runtime_version = self.loaded.runtime_version
+        self.placement = placed_together([each.loaded for each in joined])
         self.slots = sum(each.loaded.slots for each in joined)
         """How many batches run at once in the engine processes."""
         placement = self.placement
@@ -164,6 +166,15 @@ class SharedEngine(RowEncoder):
         for each in self.joined:
             each.link.close()
         super().close()
+
+
+def placed_together(loaded: Sequence[LoadedReply]) -> Placement | None:
+    """How the graph stands on the cards of all processes; None on the processor."""
+    placed = [each.placed for each in loaded if each.placed is not None]
+    if not placed:
+        return None
+    devices = tuple(device for each in placed for device in each.devices)
+    return replace(placed[0], devices=devices)
 
 
 def open_shared(

@@ -204,6 +204,9 @@ class EngineHost:
         self._places: dict[tuple[str, str | None], Place] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self.fronts: set[FrontConnection] = set()
+        self.alone = asyncio.Event()
+        """No front is connected."""
+        self.alone.set()
 
     def connection(self) -> asyncio.Protocol:
         """For a front that connects."""
@@ -320,6 +323,7 @@ class FrontConnection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._host.fronts.add(self)
+        self._host.alone.clear()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -416,6 +420,8 @@ class FrontConnection(asyncio.Protocol):
         """See `asyncio.Protocol`: nobody waits for its answers."""
         self._transport = None
         self._host.fronts.discard(self)
+        if not self._host.fronts:
+            self._host.alone.set()
         for ticket in self._tickets.values():
             ticket.gone = True
         self._tickets.clear()
