@@ -31,7 +31,13 @@ def source_of(event, args):
 
 sys.addaudithook(hook)
 """
-SERVE = "from seatrial.main import main; main()"
+SERVE = """
+from seatrial.main import main
+from seatrial_serve import metrics_listener
+
+metrics_listener.SHARE = 1.0  # a scrape after each test: none is to wait until the next may be
+main()
+"""
 
 
 class WatchedServer:
