@@ -46,11 +46,10 @@ def test_the_tables_of_the_page_are_read() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(480)
 def test_the_lines_of_the_page_work(
-    tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, churn: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = churn_shell(tmp_path)
-    run("seatrial export churn.py:pipeline --out bundles")
+    run = churn_shell(tmp_path, churn)
     *made, last = MADE.strip().splitlines()
     said = [run(line) for line in made]
     assert "checkout" in said[-1]

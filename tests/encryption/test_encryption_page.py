@@ -58,17 +58,12 @@ def test_whoever_would_write_plain_files_refuses_by_name(
     shutil.which("age-keygen") is None, reason="no age here: apt-get install age (make judges)"
 )
 def test_the_lines_of_the_page_work(
-    tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, churn: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = churn_shell(tmp_path)
+    run = churn_shell(tmp_path, churn)
     *first, last = FIRST.strip().splitlines()
-    lines = (
-        "seatrial export churn.py:pipeline --out bundles",
-        *first,
-        *AGAIN.strip().splitlines(),
-    )
-    said = "".join(map(run, lines))
+    said = "".join(map(run, (*first, *AGAIN.strip().splitlines())))
     assert "each sealed file lies there as an age file" in said
     digests = set(re.findall(r"sha256:([0-9a-f]{64})", said))
     assert len(digests) == 1, "plain, encrypted and encrypted anew"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -59,7 +60,13 @@ def run_line(line: str, folder: Path, within_s: float = 240) -> str:
     return done.stdout
 
 
-def churn_shell(folder: Path) -> Callable[[str], str]:
-    """`run_line` in a folder with the tutorial's `churn.py`."""
-    (folder / "churn.py").write_text(code_of(page(CHURN)))
+def churn_shell(folder: Path, churn: Path | None = None) -> Callable[[str], str]:
+    """`run_line` in a folder with the tutorial's `churn.py`; with its bundle too, from `churn`.
+
+    `churn`: the folder of conftest's fixture.
+    """
+    if churn is None:
+        (folder / "churn.py").write_text(code_of(page(CHURN)))
+    else:
+        shutil.copytree(churn, folder, dirs_exist_ok=True)
     return partial(run_line, folder=folder)

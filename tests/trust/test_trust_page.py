@@ -47,13 +47,12 @@ def test_the_policy_of_the_page_is_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(480)
 def test_the_lines_of_the_page_work(
-    tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, churn: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = churn_shell(tmp_path)
+    run = churn_shell(tmp_path, churn)
     *first, last = FIRST.strip().splitlines()
     lines = (
-        "seatrial export churn.py:pipeline --out bundles",
         *first,
         "seatrial inspect bundles/churn/1.0.0",
         *RECEIPTS.strip().splitlines(),
