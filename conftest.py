@@ -128,17 +128,17 @@ def _serving(
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., Server]]:
-    """Start a server that ends with the tests at the latest."""
+    """Start a server that ends with the tests of the file at the latest."""
     with ExitStack() as stack:
         yield lambda bundles, *flags, **how: stack.enter_context(_serving(bundles, *flags, **how))
 
 
 @pytest.fixture(scope="session")
-def server(examples: Path, serve: Callable[..., Server]) -> Server:
+def server(examples: Path) -> Iterator[Server]:
     """All examples, served, each through its load gate."""
-    started = serve(examples)
-    status, body = started.wait_until_loaded()
-    assert status == 200, body
-    return started
+    with _serving(examples) as started:
+        status, body = started.wait_until_loaded()
+        assert status == 200, body
+        yield started

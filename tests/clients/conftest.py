@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent.parent / "build/clients"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def asked_by(
     tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]
 ) -> Callable[[str], dict[str, Any]]:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,6 @@ from seatrial_contracts.kinds.sound import draw_sound
 pytestmark = [pytest.mark.slow, browsers.NEEDED]
 EXAMPLES = {"penguins": "species", "digits": "digit", "photos": "label", "sentences": "embedding"}
 NASTY = """it's "$HOME" `date` \\n %s <b>é</b> 深度 ' ; true"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsers.started() as browser:
-        yield browser
-
-
-@pytest.fixture
-def opened(browser: Any) -> Iterator[Opened]:
-    with browsers.opening(browser) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

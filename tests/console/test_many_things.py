@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -24,18 +24,6 @@ def many(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) ->
     server = serve(folder)
     assert server.wait_until_loaded()[0] == 200
     return server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsers.started() as browser:
-        yield browser
-
-
-@pytest.fixture
-def opened(browser: Any) -> Iterator[Opened]:
-    with browsers.opening(browser) as opened:
-        yield opened
 
 
 def predict(page: Any) -> str:

@@ -39,7 +39,7 @@ class Target(NamedTuple):
         return urlsplit(self.url).netloc
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def target(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
