@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import struct
 import zlib
 
 from refusals.case import CANARY, ROW, Case, request, rows, v1, v2
@@ -32,8 +33,14 @@ def packed(data: bytes, encoding: str = "gzip") -> bytes:
 
 
 def bomb(megabytes: int) -> bytes:
-    packer = zlib.compressobj(9, wbits=31)
-    return b"".join([*(packer.compress(bytes(2**20)) for _ in range(megabytes)), packer.flush()])
+    """A whole gzip file of zeros: one megabyte is packed, and its blocks are repeated."""
+    zeros, crc = bytes(2**20), 0
+    for _ in range(megabytes):
+        crc = zlib.crc32(zeros, crc)
+    packer = zlib.compressobj(9, wbits=-15)
+    blocks = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)
+    head, last = gzip.compress(b"")[:10], b"\x03\x00"  # an empty block that ends the stream
+    return head + blocks * megabytes + last + struct.pack("<II", crc, megabytes * 2**20 % 2**32)
 
 
 CASES = [
