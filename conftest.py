@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from support import properties
-from support.pages import CHURN, code_of, page
+from support.pages import CHURN, code_of, page, run_command
 from support.servers import EXAMPLES, OURS, ROOT, Server
 
 properties.register()
@@ -84,8 +84,7 @@ def churn(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         if not (out / "bundles").exists():
             out.mkdir(exist_ok=True)
             (out / "churn.py").write_text(code_of(page(CHURN)))
-            command = [sys.executable, "-m", "seatrial", "export", "churn.py:pipeline"]
-            subprocess.run(command, cwd=out, check=True, timeout=300, stdout=subprocess.DEVNULL)
+            run_command("seatrial export churn.py:pipeline", out)
     return out
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.pages import page, run_blocks, run_line
+from support.pages import page, run_blocks, run_command
 
 PAGE = page("how-to/checkpoints.md")
 
@@ -23,7 +23,7 @@ def test_each_block_and_command_of_the_page_runs(
         for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
         for line in block.strip().splitlines()
     ]
-    said = [run_line(line, tmp_path) for line in commands]
+    said = [run_command(line, tmp_path) for line in commands]
     assert "proven on 3 golden" in said[0]
     assert "wrote narrow.ortpackage" in said[1]
     assert "restored" in said[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.pages import DOCS, page
+from support.pages import DOCS, page, run_command
 from support.walk import Walk
 
 PAGES = re.findall(r"\| \[\d\. [^]]*\]\((\w[\w-]*\.md)\) \|", page("tutorial/index.md"))
@@ -22,7 +22,7 @@ BESIDE = ("how-to/files.md", "how-to/release-gate.md", "how-to/engines.md")
 def test_each_page_of_the_tutorial_works_and_ends_in_what_it_shows(
     tmp_path: Path, serve: Callable[..., Any]
 ) -> None:
-    walk = Walk(tmp_path, serve)
+    walk = Walk(tmp_path, serve, run_command)
     for name in PAGES:
         text = page(f"tutorial/{name}")
         walk.write_code(text)

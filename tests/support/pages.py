@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
+
+from seatrial.main import cli
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CHURN = "tutorial/seal.md"
 """The page whose block of Python is the tutorial's `churn.py`."""
+OF_SHELLS = re.compile(r"[|<>&;*?$`~]")
+"""Signs that a shell reads."""
 
 
 def page(name: str) -> str:
@@ -60,8 +67,22 @@ def run_line(line: str, folder: Path, within_s: float = 240) -> str:
     return done.stdout
 
 
+def run_command(line: str, folder: Path) -> str:
+    """As `run_line`; a line that calls `seatrial`, and needs no shell, runs in this process.
+
+    A process of its own would import torch again, which takes longer than the command.
+    """
+    program, *words = shlex.split(line)
+    if program != "seatrial" or OF_SHELLS.search(line):
+        return run_line(line, folder)
+    with chdir(folder):
+        done = CliRunner(env={"COLUMNS": "100"}).invoke(cli, words)
+    assert done.exit_code == 0, f"{line}\n{done.output}{done.exception!r}"
+    return done.stdout
+
+
 def churn_shell(folder: Path, churn: Path | None = None) -> Callable[[str], str]:
-    """`run_line` in a folder with the tutorial's `churn.py`; with its bundle too, from `churn`.
+    """`run_command` in a folder with the tutorial's `churn.py`; with its bundle too, from `churn`.
 
     `churn`: the folder of conftest's fixture.
     """
@@ -69,4 +90,4 @@ def churn_shell(folder: Path, churn: Path | None = None) -> Callable[[str], str]
         (folder / "churn.py").write_text(code_of(page(CHURN)))
     else:
         shutil.copytree(churn, folder, dirs_exist_ok=True)
-    return partial(run_line, folder=folder)
+    return partial(run_command, folder=folder)

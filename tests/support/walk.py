@@ -11,6 +11,7 @@ from typing import Any
 
 from support.pages import page, run_line
 from support.servers import Server, fetch
+from support.waiting import until
 
 BLOCK = re.compile(r"^```(console|text|json)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIES = re.compile(r"\b[0-9a-f]{12,}\b|\d+(?:\.\d+)?(?:e[-+]\d+)?")
@@ -26,8 +27,14 @@ def plain(text: str) -> list[str]:
 class Walk:
     """A reader with a shell in a folder, who starts the server where a page says so."""
 
-    def __init__(self, folder: Path, serve: Callable[..., Server]) -> None:
-        self.folder, self._serve = folder, serve
+    def __init__(
+        self,
+        folder: Path,
+        serve: Callable[..., Server],
+        run: Callable[[str, Path], str] = run_line,
+    ) -> None:
+        """`run`: how a line is run in the folder."""
+        self.folder, self._serve, self._run = folder, serve, run
         self.server: Server | None = None
 
     def read(self, name: str) -> None:
@@ -62,11 +69,13 @@ class Walk:
         self.server = self._serve(self.folder / bundles, *flags)
         status, body = self.server.wait_until_loaded()
         assert status == 200, body
-        return "".join(self.server.log)
+        log = self.server.log
+        until(lambda: any("passed its load gate" in line for line in log))
+        return "".join(log)
 
     def run(self, line: str) -> str:
         """What a line prints. It must succeed."""
-        return run_line(self._here(line), self.folder)
+        return self._run(self._here(line), self.folder)
 
     def write_code(self, text: str) -> None:
         """Save the blocks of Python that a page tells its reader to save."""
