@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import re
 import ssl
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from support import properties
 from support.pages import CHURN, code_of, page, run_command
 from support.servers import EXAMPLES, OURS, ROOT, Server
 
+import seatrial as st
+
 properties.register()
 
 ALL_SLOW = re.compile(r"^pytestmark = .*\bmark\.(slow|hub)\b", re.MULTILINE)
-SEAL = """
-import sys
-from pathlib import Path
-import seatrial as st
-st.export(st.load_pipeline(sys.argv[1]), Path(sys.argv[2]))
-"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,14 +58,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def examples(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A folder with the bundles of all examples, sealed once.
 
-    The first of the tests' processes that needs the folder seals them.
+    Each of the tests' processes that needs the folder seals those that no other is at. The second
+    run of their files, in a fresh process, would double the time: `tests/export` tries it.
     """
     own = tmp_path_factory.getbasetemp()
     out = (own if worker_id == "master" else own.parent) / "examples"
-    with FileLock(out.with_suffix(".lock")):
-        if not out.exists():
-            _seal_examples(out.with_suffix(".unfinished"))
-            out.with_suffix(".unfinished").rename(out)
+    for timeout_s in (0, -1):  # at last it waits for those that another is at
+        for name in reversed(EXAMPLES):
+            with suppress(Timeout), FileLock(out.with_suffix(f".{name}.lock"), timeout_s):
+                if not (out / name).exists():
+                    st.export(st.load_pipeline(f"{ROOT}/examples/{name}/pipeline.py:pipeline"), out)
     return out
 
 
@@ -86,31 +82,6 @@ def churn(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
             (out / "churn.py").write_text(code_of(page(CHURN)))
             run_command("seatrial export churn.py:pipeline", out)
     return out
-
-
-def _seal_examples(out: Path) -> None:
-    """Seal the examples, two at a time, without the second run in a fresh process.
-
-    The second run doubles the time of each: `tests/export` tries it.
-    """
-    waiting = [
-        (name, [sys.executable, "-c", SEAL, f"examples/{name}/pipeline.py:pipeline", str(out)])
-        for name in reversed(EXAMPLES)
-    ]
-    while waiting:
-        pair, waiting = waiting[:2], waiting[2:]
-        started = [
-            (
-                name,
-                subprocess.Popen(
-                    command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-                ),
-            )
-            for name, command in pair
-        ]
-        for name, process in started:
-            said, _ = process.communicate(timeout=600)
-            assert process.returncode == 0, f"{name}: {said}"
 
 
 @contextmanager
