@@ -13,7 +13,7 @@ SLOW := -m slow -n 2 --dist worksteal --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo docs lint check fix test coverage test-gpu test-boosters test-extras test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin wheel package audit bench zoo fuzz proto up down clean
+.PHONY: help setup judges demo docs lint check quick fix test coverage test-gpu test-boosters test-extras test-hub test-ray bench-ray parity parity-matrix triton clients image image-test lock pin wheel package audit bench zoo fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -50,7 +50,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
-check: lint ## lint, types, imports and the quick tests, properties by a few examples: under a minute
+check: lint quick ## lint, types, imports and the quick tests, properties by a few examples: under a minute
+
+quick: setup
 	$(BIN)/python -m pytest --hypothesis-profile=$(EXAMPLES) $(QUICK)
 
 fix: setup ## format, and mend what can be mended
