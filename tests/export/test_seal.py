@@ -14,8 +14,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import seatrial as st
+from seatrial.main import cli
 
 FILE = '''
 """A pipeline as a user writes it."""
@@ -150,26 +152,18 @@ def test_what_changed_since_the_version_before_is_sealed_and_a_breaking_change_i
     new.write_text(
         FILE.replace('"1.0.0"', '"1.1.0"').replace("nn.Flatten(0)", "nn.Flatten(0), nn.Tanh()")
     )
-    before = export(old, tmp_path, tmp_path)["path"]
-    command = [
-        sys.executable,
-        "-m",
-        "seatrial",
-        "export",
-        f"{new}:pipeline",
-        "--out",
-        str(tmp_path),
-        "--since",
-        str(before),
-    ]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=300, check=True)
+    first = CliRunner().invoke(cli, ["export", f"{old}:pipeline", "--out", str(tmp_path)])
+    assert first.exit_code == 0, first.exception
+    command = ["export", f"{new}:pipeline", "--out", str(tmp_path)]
+    command += ["--since", str(tmp_path / "user" / "1.0.0")]
+    second = CliRunner().invoke(cli, command)
+    assert second.exit_code == 0, second.exception
     notes = st.open_bundle(tmp_path / "user" / "1.1.0").files["RELEASE_NOTES.md"].decode()
     assert notes.startswith("# user 1.1.0\n\nCompared with 1.0.0.")
     assert "- 20 golden rows are answered by both." in notes
     new.write_text(FILE.replace('"1.0.0"', '"1.2.0"').replace("y: float", "z: float"))
-    refused = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert refused.returncode == 1
-    assert "version 1.2.0 after 1.0.0: got a breaking change, output 'y': removed" in refused.stderr
+    refused = CliRunner().invoke(cli, command)
+    assert refused.exit_code == 1
+    said = "version 1.2.0 after 1.0.0: got a breaking change, output 'y': removed"
+    assert said in str(refused.exception)
     assert not (tmp_path / "user" / "1.2.0").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.pages import CHURN, code_of, page
+from support.pages import CHURN, code_of, page, run_command
 
 pytestmark = pytest.mark.slow
 SERVE, REQUESTS, REPLAY = (
@@ -45,7 +45,7 @@ def test_the_lines_of_the_page_work(
     promised = code.replace("golden=rows,", "golden=rows, objective=st.Objective(p99_s=1e-6),")
     assert promised != code
     (tmp_path / "churn.py").write_text(promised)
-    run("seatrial export churn.py:pipeline --out bundles", tmp_path)
+    run_command("seatrial export churn.py:pipeline --out bundles", tmp_path)
     monkeypatch.chdir(tmp_path)
     _, command, bundles, *flags = shlex.split(SERVE[0])
     assert command == "serve"
