@@ -18,6 +18,7 @@ import seatrial as st
 
 properties.register()
 
+SLOW = "mark.slow"
 ALL_SLOW = re.compile(r"^pytestmark = .*\bmark\.(slow|hub)\b", re.MULTILINE)
 
 
@@ -30,9 +31,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out a file of slow or hub tests where none is to run: its imports take seconds."""
-    quick = "not slow" in config.option.markexpr and collection_path.suffix == ".py"
-    return (quick and bool(ALL_SLOW.search(collection_path.read_text("utf-8")))) or None
+    """Leave out a file none of whose tests is to run: its imports take time, all of them seconds.
+
+    With `-m "not slow ..."` these are files of slow or hub tests alone, with `-m slow` those
+    without a slow one.
+    """
+    asked = config.option.markexpr
+    if collection_path.suffix != ".py" or "slow" not in asked:
+        return None
+    text = collection_path.read_text("utf-8")
+    none = ALL_SLOW.search(text) if "not slow" in asked else asked == "slow" and SLOW not in text
+    return bool(none) or None
 
 
 @pytest.hookimpl(trylast=True)
