@@ -70,15 +70,23 @@ def run_line(line: str, folder: Path, within_s: float = 240) -> str:
 def run_command(line: str, folder: Path) -> str:
     """As `run_line`; a line that calls `seatrial`, and needs no shell, runs in this process.
 
-    A process of its own would import torch again, which takes longer than the command.
+    A process of its own would import torch again, which takes longer than the command. It must
+    leave the settings of this one as they are; `--identity` does not, and is for `run_line`.
     """
     program, *words = shlex.split(line)
     if program != "seatrial" or OF_SHELLS.search(line):
         return run_line(line, folder)
+    before = settings_here()
     with chdir(folder):
         done = CliRunner(env={"COLUMNS": "100"}).invoke(cli, words)
+    assert settings_here() == before, f"{line}\nchanged the environment: run it by run_line"
     assert done.exit_code == 0, f"{line}\n{done.output}{done.exception!r}"
     return done.stdout
+
+
+def settings_here() -> dict[str, str]:
+    """The settings in this process's environment, which servers inherit."""
+    return {name: value for name, value in os.environ.items() if name.startswith("SEATRIAL_")}
 
 
 def churn_shell(folder: Path, churn: Path | None = None) -> Callable[[str], str]:
