@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
+from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.kept_process import keep, release, spawn
 from seatrial_serve.settings import Settings
 
+MOST_PATH_BYTES = 107
+"""Of a socket's address on Linux: unix(7)."""
 LONGEST_PAUSE_S = 2.0
 """The longest before another engine process starts, without which no worker answers."""
 
@@ -19,7 +23,10 @@ class EngineKeeper:
     """Starts engine processes, and others in the place of those that are lost."""
 
     def __init__(self, settings: Settings, folder: Path, lost: Callable[[], object]) -> None:
-        """`folder`: of the sockets that they listen at; `lost` is called when one is."""
+        """`folder`: of the sockets that they listen at; `lost` is called when one is.
+
+        Raises `DeclarationError` for a folder whose path is too long for a socket's.
+        """
         devices = settings.devices or (None,)
         self._plans = [
             (
@@ -28,6 +35,13 @@ class EngineKeeper:
             )
             for place, device in enumerate(devices)
         ]
+        longest = max(len(os.fsencode(address)) for address, _ in self._plans)
+        if longest > MOST_PATH_BYTES:
+            raise DeclarationError(
+                "the temporary folder", f"a path of {len(os.fsencode(folder))} bytes",
+                f"at most {MOST_PATH_BYTES - longest + len(os.fsencode(folder))}",
+                "set TMPDIR to a folder with a shorter path",
+            )  # fmt: skip
         self._folder, self._lost = folder, lost
         self._lock, self._stops = threading.Lock(), threading.Event()
         self._listen = [threading.Event() for _ in self._plans]

@@ -24,6 +24,9 @@ from support.conformance import rows, seal
 from support.servers import Server
 
 from seatrial.main import cli
+from seatrial_contracts.errors import DeclarationError
+from seatrial_serve.engine_keeper import EngineKeeper
+from seatrial_serve.settings import Settings
 
 sys.path.append(str(Path(__file__).parents[1] / "serve"))
 from test_workers import Workers, ended
@@ -230,6 +233,13 @@ def test_batches_are_counted_once_over_all_workers(shared: Shared) -> None:
         assert json.loads(connection.getresponse().read())["execution"]["engine"] == "shared"
     shared.engine.kill()
     shared.until(lambda: shared.metric("seatrial_workers_lost_total") == 1)
+
+
+def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError) as refused:
+        EngineKeeper(Settings(workers=2, engine="shared"), tmp_path / ("x" * 100), lambda: None)
+    assert "the temporary folder: got a path of" in str(refused.value)
+    assert "set TMPDIR to a folder with a shorter path" in str(refused.value)
 
 
 @pytest.mark.parametrize(
