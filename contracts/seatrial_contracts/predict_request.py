@@ -5,6 +5,7 @@ Each value is validated against the contract.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -78,6 +79,10 @@ class RequestReader:
     def _strict(self) -> TypeAdapter[Any]:
         return self._adapter()
 
+    @cached_property
+    def _strict_by_row(self) -> TypeAdapter[Any]:
+        return self._adapter(by_row=True)
+
     def _adapter(self, *, incomplete: bool = False, by_row: bool = False) -> TypeAdapter[Any]:
         wrap = (WrapValidator(kept),) if by_row else ()
         count: Any = Field(min_length=1, max_length=self._contract.limits.max_rows)
@@ -94,7 +99,7 @@ class RequestReader:
                 listed(annotation | None if nullable else annotation),
                 None if name in self._optional else lacking,
             )
-            for name, (annotation, nullable) in record.annotations_of(incomplete=incomplete).items()
+            for name, (annotation, nullable) in record.annotations_of().items()
         }
         rows = record.model(incomplete=True) if incomplete else self._contract.row_model
         return TypeAdapter(
@@ -122,12 +127,12 @@ class RequestReader:
         try:
             request = (self._quick_by_row if by_row else self._quick).validate_json(body)
         except ValidationError as error:
-            raise self._refusal(error, body) from None
+            raise self._refusal(error, body, by_row=by_row) from None
         if (request.instances is None) == (request.inputs is None):
             raise self._neither(request.inputs)
         options = request.parameters or NO_OPTIONS
         if request.instances is None:
-            self._check_columns(request.inputs, body)
+            self._check_columns(request.inputs, body, by_row=by_row)
             return self._of_columns(request.inputs.__dict__, by_row=by_row)._replace(
                 options=options
             )
@@ -137,32 +142,36 @@ class RequestReader:
                 raise self._refusal(None, body)
             return PredictRequest(list(map(self._values_of, request.instances)), options=options)
         rows: list[dict[str, Any]] = []
-        bad: list[int] = []
+        bad: dict[int, list[ErrorDetails]] = {}
         for place, row in enumerate(request.instances):
             if isinstance(row, Row) and record.is_complete(row):
                 rows.append(self._values_of(row))
             else:
-                bad.append(place)
+                bad[place] = findings_of(row) if isinstance(row, ValidationError) else []
         return PredictRequest(rows, refused=self._refused(bad, body), options=options)
 
-    def _refused(self, places: Sequence[int], body: bytes) -> dict[int, Refusal]:
-        """What is wrong with these rows of a body."""
-        sent = from_json(body)["instances"] if places else ()
+    def _refused(self, bad: Mapping[int, list[ErrorDetails]], body: bytes) -> dict[int, Refusal]:
+        """What is wrong with these rows of a body, of which some findings are known."""
+        sent = from_json(body)["instances"] if bad else ()
         refused: dict[int, Refusal] = {}
         room = MOST_FAULTS
-        for place in places:
+        for place, some in bad.items():
             try:
                 self._contract.row_model.model_validate(sent[place])
             except ValidationError as error:
-                refused[place] = self._contract.refusal(error, place, room)
+                found = [
+                    cast("ErrorDetails", {**each, "input": value_at(sent[place], each["loc"])})
+                    for each in merged(findings_of(error), some)
+                ]
+                refused[place] = self._contract.refusal_of(found, place, room)
                 room -= len(refused[place].faults)
         return refused
 
-    def _check_columns(self, columns: Row, body: bytes) -> None:
+    def _check_columns(self, columns: Row, body: bytes, *, by_row: bool) -> None:
         """Raise `Refusal` where a column is missing that every request has to have."""
         given = columns.__pydantic_fields_set__
         if len(given) < len(self._names) and not self._needed <= given:
-            raise self._refusal(None, body)
+            raise self._refusal(None, body, by_row=by_row)
 
     def read_file(self, name: str, body: bytes, *, by_row: bool = False) -> PredictRequest:
         """Read the request of one row whose only input, `name`, is the body itself.
@@ -228,13 +237,15 @@ class RequestReader:
             return Refusal("E_MISSING", "request body", "nothing", want)
         return Refusal("E_SCHEMA", "request body", "'instances' and 'inputs' both", "one of them")
 
-    def _refusal(self, error: ValidationError | None, body: bytes) -> Refusal:
+    def _refusal(
+        self, error: ValidationError | None, body: bytes, *, by_row: bool = False
+    ) -> Refusal:
         """What is wrong with a request, of which `error` says some."""
-        # Pydantic would copy a row anew for each field that it lacks.
-        some = error.errors(include_url=False, include_input=False) if error is not None else []
+        some = findings_of(error) if error is not None else []
         unread = bool(some) and some[0]["type"] == "json_invalid"
         sent = None if unread else from_json(body)
-        found = some if unread else self._found(sent) or some
+        whole = [] if unread else self._found(sent, by_row=by_row)
+        found = merged(whole, some) if whole else some
         told = [
             cast("ErrorDetails", {**each, "input": value_at(sent, each["loc"])})
             for each in found[:MOST_FAULTS]
@@ -242,12 +253,12 @@ class RequestReader:
         bare = self._bare(told)
         return bare or Refusal.of_all([*map(self._fault, told)], len(found))
 
-    def _found(self, sent: Any) -> list[ErrorDetails]:
+    def _found(self, sent: Any, *, by_row: bool) -> list[ErrorDetails]:
         """All that is wrong with a parsed body, of which Pydantic holds no copies."""
         try:
-            self._strict.validate_python(sent)
+            (self._strict_by_row if by_row else self._strict).validate_python(sent)
         except ValidationError as error:
-            return error.errors(include_url=False, include_input=False)
+            return findings_of(error)
         return []
 
     def _bare(self, found: Sequence[ErrorDetails]) -> Refusal | None:
@@ -298,6 +309,24 @@ class RequestReader:
         if finding["type"] == "missing":
             return Refusal("E_MISSING", f"input '{name}'", "nothing", want)
         return Refusal("E_TYPE", f"input '{name}'", "no list", want)
+
+
+def findings_of(error: ValidationError) -> list[ErrorDetails]:
+    """Without what was sent: Pydantic would copy a row anew for each field that it lacks."""
+    return error.errors(include_url=False, include_input=False)
+
+
+def merged(whole: Sequence[ErrorDetails], some: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """All findings about a parsed body, those about its JSON first where both have one.
+
+    A whole number beyond every float is another fault in JSON than in Python.
+    """
+    told = {each["loc"]: each for each in some}
+    counts = Counter(each["loc"] for each in (*whole, *some))
+    return [
+        told[each["loc"]] if counts[each["loc"]] == 2 and each["loc"] in told else each
+        for each in whole
+    ]
 
 
 def kept(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:

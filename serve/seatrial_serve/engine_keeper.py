@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.kept_process import keep, release, spawn
 from seatrial_serve.settings import Settings
 
+log = logging.getLogger("seatrial.workers")
 MOST_PATH_BYTES = 107
 """Of a socket's address on Linux: unix(7)."""
 LONGEST_PAUSE_S = 2.0
@@ -42,7 +44,7 @@ class EngineKeeper:
                 f"at most {MOST_PATH_BYTES - longest + len(os.fsencode(folder))}",
                 "set TMPDIR to a folder with a shorter path",
             )  # fmt: skip
-        self._folder, self._lost = folder, lost
+        self._folder, self._lost, self._grace_s = folder, lost, max(settings.grace_s, 1.0)
         self._lock, self._stops = threading.Lock(), threading.Event()
         self._listen = [threading.Event() for _ in self._plans]
         self._alive: dict[int, subprocess.Popen[bytes]] = {}
@@ -66,7 +68,7 @@ class EngineKeeper:
 
         self._keeping = [pool.submit(run, place) for place in range(len(self._plans))]
 
-    def wait(self) -> None:
+    def wait_for_all(self) -> None:
         """Until all listen, or were told to stop."""
         for each in self._listen:
             each.wait()
@@ -82,6 +84,11 @@ class EngineKeeper:
             self._stops.set()
             for process in self._alive.values():
                 process.terminate()
+        if wait(self._keeping, self._grace_s).not_done:
+            with self._lock:
+                for process in self._alive.values():
+                    log.error("process %d does not end; it is killed", process.pid)
+                    process.kill()
         for each in self._keeping:
             each.result()
 

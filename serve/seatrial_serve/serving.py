@@ -95,6 +95,7 @@ def open_serving(
             demand=demand_plan(settings, metrics, plan),
         )
         repository.describe, repository.manifest = loader.describe, loader.manifest
+        loader.stops = lambda: lifecycle.stops
         for pin in set(settings.pins) - set(repository.names):
             near = ", ".join(get_close_matches(pin, repository.names, n=1)) or "none is like it"
             log.warning("no model '%s' to pin is there; the nearest: %s", pin, near)

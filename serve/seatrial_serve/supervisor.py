@@ -160,7 +160,7 @@ class Supervisor:
             # one after another: load gates measure, and share what the first one cached
             self._settled[place - 1].wait()
         elif self._engines is not None:
-            self._engines.wait()
+            self._engines.wait_for_all()
         joining = place > 0
 
         def run() -> str:

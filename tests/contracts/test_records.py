@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,6 +15,7 @@ from support.properties import drawing
 import seatrial as st
 from seatrial_contracts.contract_changes import compare_contracts
 from seatrial_contracts.drawn_rows import draw_rows
+from seatrial_contracts.errors import Refusal
 from seatrial_contracts.golden import wire_row
 from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.predict_request import RequestReader
@@ -237,3 +240,49 @@ def test_the_difference_is_told_by_field() -> None:
 
     found = compare_contracts(CONTRACT, st.contract_from_rows(row_of(Order, address=Wider), Out))
     assert [(each.place, each.breaking) for each in found] == [("input 'address.zip'", True)]
+
+
+REQUIRED = [
+    ("address",),
+    ("address", "zip"),
+    ("address", "place"),
+    ("address", "place", "north"),
+    ("address", "place", "zone"),
+    ("lines",),
+    ("lines", 1, "price"),
+    ("lines", 0, "place", "north"),
+    ("extra", "note"),
+    ("paid",),
+]
+
+
+@pytest.mark.parametrize("path", REQUIRED, ids=lambda path: ".".join(map(str, path)))
+@pytest.mark.parametrize("by_row", [False, True])
+def test_what_is_required_is_missed_in_rows_and_in_columns_at_any_depth(
+    path: tuple[Any, ...], by_row: bool
+) -> None:
+    row = copy.deepcopy(ROW)
+    *way, last = path
+    at: Any = row
+    for part in way:
+        at = at[part]
+    if path == ("extra", "note"):
+        row["extra"] = {"note": "x"}  # nullable itself, its fields optional: nothing is missing
+    else:
+        del at[last]
+    rows = [copy.deepcopy(ROW), row]
+    columns = {name: [each[name] for each in rows if name in each] for name in ROW if name in row}
+    reader, found = RequestReader(CONTRACT), []
+    for body in ({"instances": rows}, {"inputs": columns}):
+        try:
+            read = reader.read(json.dumps(body).encode(), by_row=by_row)
+            found.append(read.refused.get(1))
+        except Refusal as refusal:
+            found.append(refusal)
+    if path == ("extra", "note"):
+        assert found == [None, None]
+        return
+    assert [each.code for each in found if each is not None] == ["E_MISSING"] * 2
+    named = {each.field for each in found if each is not None}
+    assert len(named) == 1
+    assert {each.row for each in found if each is not None} <= {1, None}

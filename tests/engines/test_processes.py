@@ -39,7 +39,7 @@ class Shared(Workers):
     """Two workers and an engine process."""
 
     def __init__(self, folder: Path, log: Path) -> None:
-        super().__init__(folder, log, flags=SHARED)
+        super().__init__(folder, log, flags=(*SHARED, "--grace-s", "1"))
 
     def pids(self) -> set[int]:
         return {child.pid for child in self.children("seatrial_serve.worker")}
@@ -194,6 +194,32 @@ def test_a_reload_reaches_all_workers_and_the_old_version_is_given_up(
     shared.until(lambda: not any("1.0.0" in str(each) for each in versions(shared)))
     assert shared.echoed([3]) == (200, [3])
     assert shared.log.read_text().count("is loaded for all workers") == 2, "each version once"
+
+
+@pytest.mark.slow
+def test_a_version_that_comes_while_the_engine_is_lost_takes_over_once_there_is_another(
+    shared: Shared, tmp_path: Path
+) -> None:
+    seal(tmp_path / "bundles", "1.0.1")
+    shared.engine.kill()
+    shared.process.send_signal(signal.SIGHUP)
+
+    def followed() -> bool:
+        return all(
+            [(each["version"], each["state"]) for each in versions(shared)]
+            == [("1.0.1", "AVAILABLE")]
+            for _ in range(4)
+        )
+
+    shared.until(followed)
+    shared.until(shared.ready)
+
+
+@pytest.mark.slow
+def test_an_engine_that_has_stopped_does_not_keep_the_server_from_its_end(shared: Shared) -> None:
+    shared.engine.suspend()
+    shared.process.terminate()
+    assert shared.process.wait(30) == 0
 
 
 def versions(shared: Shared) -> list[Any]:

@@ -514,3 +514,71 @@ async def test_rows_go_to_the_process_where_the_fewest_wait_and_to_those_that_ar
         assert queue.idle
     engine.close()
     await second.close()
+
+
+async def test_a_request_of_more_rows_than_may_wait_is_answered_where_nobody_else_is(
+    house: House,
+) -> None:
+    house.settings = house.settings.model_copy(update={"max_batch_rows": 2})
+    await house.close()
+    await house.open(max_waiting_rows=4)
+    async with house.front(max_waiting_rows=4) as front:
+        xs = [float(each) for each in range(20)]
+        assert await front.ask(*xs) == [2 * x for x in xs]
+
+
+async def test_a_front_that_joins_later_has_the_rule_that_is_left_by_the_memory(
+    house: House,
+) -> None:
+    async with house.front() as one:
+        version = next(iter(house.host._places.values())).loading.result().version
+        version.batcher.rule = version.batcher.rule.shrunk(4)
+        async with house.front() as other:
+            assert other.queue.rule.max_cost == 2
+            assert await other.ask(1, 2, 3, 4, 5) == [2, 4, 6, 8, 10]
+        assert one.queue.rule.max_cost is None
+
+
+async def test_rows_that_the_engine_does_not_read_are_not_piled_up(house: House) -> None:
+    async with house.front() as front:
+        front.queue.pause_writing()
+        with pytest.raises(Unavailable, match="does not read") as refused:
+            await front.ask(1)
+        assert refused.value.code == "E_OVERLOADED"
+        front.queue.resume_writing()
+        assert await front.ask(1) == [2]
+
+
+async def test_a_load_ends_where_the_server_stops(house: House, held: Held) -> None:
+    held.gate.clear()
+    stops = False
+    loading = asyncio.create_task(
+        asyncio.to_thread(
+            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions(), lambda: stops
+        )
+    )
+    await until(lambda: held.seen)
+    stops = True
+    with pytest.raises(Unavailable):
+        await loading
+    held.gate.set()
+
+
+async def test_a_bug_of_the_engine_process_ends_a_load_and_a_batch(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise KeyError("a bug")
+
+    async with house.front() as front:
+        with monkeypatch.context() as patched:
+            patched.setattr(host_module, "ran_of", broken)
+            with pytest.raises(RuntimeError, match="its log says why"):
+                await front.ask(1)
+        assert await front.ask(1) == [2]
+    await until(lambda: not house.host._places)
+    monkeypatch.setattr(host_module, "HostedVersion", broken)
+    with pytest.raises(NotAdmitted, match="its log says why"):
+        await asyncio.to_thread(
+            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +24,7 @@ from seatrial_serve.engines.wire import (
     Kind,
     build,
     error_of,
+    frame_of,
     json_frame,
 )
 from seatrial_serve.inference.engine import load_prepare
@@ -34,6 +35,8 @@ from seatrial_serve.runtimes.runtime import Placement, RuntimeOptions
 GONE_RETRY_S = 2.0
 """After how many seconds a client may try again: another process starts in less."""
 READ_BYTES = 2**18
+LOOK_S = 0.5
+"""How often a load that waits for the engine process looks whether the server stops."""
 
 
 def gone() -> Unavailable:
@@ -53,9 +56,15 @@ class NotAdmitted(Exception):
 class EngineLink:
     """A front's connection to the engine process for one version."""
 
-    def __init__(self, address: Path, request: LoadRequest) -> None:
-        """`address`: where the engine process listens."""
-        self._address, self._request = address, request
+    def __init__(
+        self, address: Path, request: LoadRequest, stops: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`address`: where the engine process listens; `stops`: is the server told to stop?"""
+        self._address, self._request, self._stops = address, request, stops
+        self.frames, self.early = Frames(), list[Frame]()
+        """What came behind the answer to the load: the beginning of a frame, and whole ones."""
+        self.refused = False
+        """Did the process that followed a lost one not admit the version?"""
         self._lock, self._closed = threading.Lock(), False
         self._socket: socket.socket | None = None
         self.up = False
@@ -75,7 +84,7 @@ class EngineLink:
         try:
             opened.connect(str(self._address))
             opened.sendall(json_frame(Kind.LOAD, self._request.model_dump()))
-            frame = first_frame(opened)
+            frame = self._first_frame(opened)
         except (OSError, BrokenFrame) as error:
             opened.close()
             raise gone() from error
@@ -106,23 +115,34 @@ class EngineLink:
                 shut(self._socket)
                 self._socket = None
 
+    def _first_frame(self, opened: socket.socket) -> Frame:
+        """The first frame that comes.
+
+        Raises `OSError` where the connection, or the server, ends before it.
+        """
+        self.frames, self.early = Frames(), []
+        opened.settimeout(LOOK_S)
+        while True:
+            try:
+                data = opened.recv(READ_BYTES)
+            except TimeoutError:
+                if self._closed or self._stops():
+                    raise
+                continue
+            if not data:
+                raise ConnectionError("the connection ended")
+            came = list(self.frames.feed(data))
+            if came:
+                first, *self.early = came
+                return first
+
 
 def shut(opened: socket.socket) -> None:
-    """Close a socket that another thread may wait for."""
-    with suppress(OSError):  # it is not connected yet
+    """Give the version up, and close a socket that another thread may wait for."""
+    with suppress(OSError):  # it is not connected yet, or the other end does not read
+        opened.send(b"".join(frame_of(Kind.DONE, 0, [])), socket.MSG_DONTWAIT)
         opened.shutdown(socket.SHUT_RDWR)
     opened.close()
-
-
-def first_frame(opened: socket.socket) -> Frame:
-    """The first frame that comes. Raises `OSError` where the connection ends before it."""
-    frames = Frames()
-    while True:
-        data = opened.recv(READ_BYTES)
-        if not data:
-            raise ConnectionError("the connection ended")
-        for frame in frames.feed(data):
-            return frame
 
 
 class Joined(NamedTuple):
@@ -157,6 +177,11 @@ class SharedEngine(RowEncoder):
         return any(each.link.up for each in self.joined)
 
     @property
+    def refused(self) -> bool:
+        """Does a process that followed a lost one not admit the version?"""
+        return any(each.link.refused for each in self.joined)
+
+    @property
     def memory_bytes(self) -> int:
         """What the version takes in the engine processes together."""
         return sum(each.loaded.memory_bytes for each in self.joined)
@@ -179,18 +204,18 @@ def placed_together(loaded: Sequence[LoadedReply]) -> Placement | None:
 
 def open_shared(
     addresses: Sequence[Path], bundle: Bundle, name: str, variant: str | None,
-    options: RuntimeOptions,
+    options: RuntimeOptions, stops: Callable[[], bool] = lambda: False,
 ) -> SharedEngine:  # fmt: skip
     """Have each engine process load a verified bundle, or find that it has.
 
-    `name`: what clients call the model. Blocking: call it from a thread. Raises `NotAdmitted`, and
-    `Unavailable` where a process is not there.
+    `name`: what clients call the model; `stops`: is the server told to stop? Blocking: call it from
+    a thread. Raises `NotAdmitted`, and `Unavailable` where a process is not there.
     """
     request = LoadRequest(
         build=build(), name=name, path=str(bundle.path.absolute()), digest=bundle.digest,
         variant=variant,
     )  # fmt: skip
-    links = [EngineLink(address, request) for address in addresses]
+    links = [EngineLink(address, request, stops) for address in addresses]
     try:
         with ThreadPoolExecutor(len(links), "seatrial-join") as pool:
             replies = list(pool.map(EngineLink.open, links))

@@ -128,7 +128,11 @@ class HostedVersion(Unobserved):
         for fronts in batches.values():
             counted_here = True
             for front, answered in fronts.items():
-                front.writelines(packed_ran(ran_of(answered, counted_here=counted_here)))
+                try:
+                    front.writelines(packed_ran(ran_of(answered, counted_here=counted_here)))
+                except Exception as error:  # nobody waits for ever, whatever goes wrong here
+                    for ticket, _ in answered:
+                        front.write(failed_frame(ticket, error))
                 counted_here = False
 
     async def close(self) -> None:
@@ -289,7 +293,7 @@ class EngineHost:
     async def _close(self, place: Place) -> None:
         try:
             found = await place.loading
-        except NotServed:  # told to whoever asked
+        except Exception:  # told to whoever asked
             return
         await found.version.close()
         await asyncio.to_thread(self._tidy)
@@ -359,23 +363,31 @@ class FrontConnection(asyncio.Protocol):
         try:
             place, found = await self._host.hold(request)
         except NotServed as refused:
-            gate = None if refused.gate is None else ToldGate.of(refused.gate)
-            reply = NotLoadedReply(error=asdict(told_error(refused.error)), gate=gate)
-            self.write(json_frame(Kind.NOT_LOADED, reply.model_dump(mode="json")))
-            if self._transport is not None:
-                self._transport.close()
+            self._refuse(refused)
+            return
+        except Exception as error:  # the front must not wait for ever
+            log.exception("%s is not served; this is a bug in seatrial", request.name)
+            self._refuse(NotServed(error))
             return
         if self._transport is None:  # it left while the version was loaded
             self._host.release(place, given_up=self._given_up)
             return
         self._place, self._version = place, found.version
         found.version.fronts.add(self)
-        self.write(json_frame(Kind.LOADED, found.reply.model_dump(mode="json")))
+        reply = found.reply.model_copy(update={"rule": asdict(found.version.batcher.rule)})
+        self.write(json_frame(Kind.LOADED, reply.model_dump(mode="json")))
+
+    def _refuse(self, refused: NotServed) -> None:
+        gate = None if refused.gate is None else ToldGate.of(refused.gate)
+        told = NotLoadedReply(error=asdict(told_error(refused.error)), gate=gate)
+        self.write(json_frame(Kind.NOT_LOADED, told.model_dump(mode="json")))
+        if self._transport is not None:
+            self._transport.close()
 
     def _queue(self, version: HostedVersion, frame: Frame) -> None:
         engine, body, at = version.engine, frame.body, 0
         for _ in range(frame.tickets):
-            number, _, deadline_s, flow, size, many, priority = ASKED.unpack_from(body, at)
+            number, _, deadline_s, flow, size, many, priority, further = ASKED.unpack_from(body, at)
             at += ASKED.size
             rows = version.codec.unpack(body[at : at + size], abs(many), columns=many < 0)
             at += size + -size % UNIT
@@ -390,7 +402,7 @@ class FrontConnection(asyncio.Protocol):
                     raise OutOfMemory("more rows than a batch holds by now")
                 self._tickets[number] = version.batcher.post(
                     rows, asked.reply, shape=shape, length=length, deadline_s=deadline_s,
-                    flow=flow, priority=priority, listener=asked,
+                    flow=flow, priority=priority, listener=asked, further=further,
                 )  # fmt: skip
             except SeatrialError as error:
                 version.ended(asked, error)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from struct import error as StructError  # noqa: N812  (a class, whatever its name)
@@ -51,6 +51,8 @@ SWEEP_S = 0.1
 
 The engine process tells of them itself: this is for one that has stopped.
 """
+MOST_UNREAD_BYTES = 2**25
+"""Of rows that the engine process has not read: beyond them, requests are refused."""
 RETRY_S, LONG_RETRY_S = 0.2, 5.0
 """Between tries to reach a new engine process, and where it does not admit the version."""
 BROKEN: tuple[type[Exception], ...] = (BrokenFrame, StructError, ValueError, KeyError, TypeError)
@@ -97,7 +99,7 @@ class EngineQueue(asyncio.Protocol):
         self._outbox: list[Piece] = []
         self._posted = 0
         self._departed: list[int] = []
-        self._flushing = self._sweeping = False
+        self._flushing = self._sweeping = self._full = False
         self._frames = Frames()
         self._transport: asyncio.Transport | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -117,8 +119,9 @@ class EngineQueue(asyncio.Protocol):
         if taken is None:
             return
         taken.setblocking(False)
-        self._frames = Frames()
+        self._frames, early = self._link.frames, self._link.early
         await self._loop.create_unix_connection(lambda: self, sock=taken)
+        self._heed(early)
 
     @property
     def idle(self) -> bool:
@@ -176,9 +179,11 @@ class EngineQueue(asyncio.Protocol):
         futures: list[asyncio.Future[Answers]] = [loop.create_future() for _ in starts]
         tickets: list[Ticket[Part, Answers]] = []
         try:
+            self._check_room(len(rows))
             for start, future in zip(starts, futures, strict=True):
                 part = rows[start : start + size] if len(rows) > size else rows
-                tickets.append(self.post(part, partial(resolve, future), length=length, **terms))
+                reply = partial(resolve, future)
+                tickets.append(self._send(part, reply, length=length, further=start > 0, **terms))
             self._flush_soon()
             return await asyncio.gather(*futures)
         finally:
@@ -199,21 +204,37 @@ class EngineQueue(asyncio.Protocol):
         listener: TicketListener | None = None,
     ) -> Ticket[Part, Answers]:
         """See `Batcher.post`; `pump` sends what was posted."""
+        self._check_room(len(rows))
+        return self._send(
+            rows, reply, shape=shape, length=length, deadline_s=deadline_s, flow=flow,
+            priority=priority, listener=listener, further=False,
+        )  # fmt: skip
+
+    def _check_room(self, rows: int) -> None:
         if self._closing:
             raise Unavailable("E_DRAINING", "the server is stopping")
         if self._transport is None:
             raise gone()
-        count = len(rows)
-        if self._rows + count > self._max_waiting_rows and self._asked:
+        if self._full:
+            raise Unavailable("E_OVERLOADED", "the engine process does not read what was sent")
+        if self._rows + rows > self._max_waiting_rows and self._asked:
             raise Unavailable("E_OVERLOADED", f"{self._rows} rows wait already")
+
+    def _send(
+        self, rows: Part, reply: Callable[[Answers | Exception], None], *, shape: Hashable,
+        length: int, deadline_s: float, flow: Hashable, priority: int,
+        listener: TicketListener | None, further: bool,
+    ) -> SentTicket:  # fmt: skip
+        count = len(rows)
         pieces = self._codec.pack(rows)
         size = sum(map(len, pieces))
         self._number = number = self._number + 1
         now = self._clock()
         many = -count if isinstance(rows, ColumnBlock) else count
         asked = ASKED.pack(
-            number, now, deadline_s, flow_number(flow), size, many, priority or NO_PRIORITY
-        )
+            number, now, deadline_s, flow_number(flow), size, many, priority or NO_PRIORITY,
+            further,
+        )  # fmt: skip
         self._outbox += [asked, *pieces]
         if size % UNIT:
             self._outbox.append(bytes(-size % UNIT))
@@ -237,6 +258,7 @@ class EngineQueue(asyncio.Protocol):
             pieces, self._outbox = self._outbox, []
             posted, self._posted = self._posted, 0
             transport.writelines(frame_of(Kind.RUN, posted, pieces))
+            self._observe.waiting(self._rows)
         if self._departed:
             numbers = np.array(self._departed, np.uint64).tobytes()
             transport.writelines(frame_of(Kind.LEFT, len(self._departed), [numbers]))
@@ -256,6 +278,7 @@ class EngineQueue(asyncio.Protocol):
         if ticket is None:
             return
         self._rows -= ticket.count
+        self._observe.waiting(self._rows)
         if self._transport is not None:
             self._departed.append(number)
             self._flush_soon()
@@ -273,13 +296,25 @@ class EngineQueue(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
-        self._outbox, self._posted, self._departed = [], 0, []
-        self._link.up = True
+        self._transport.set_write_buffer_limits(MOST_UNREAD_BYTES)
+        self._outbox, self._posted, self._departed, self._full = [], 0, [], False
+        self._link.up, self._link.refused = True, False
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`: the engine process has stopped, or cannot follow."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._full = False
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        self._heed(self._frames.feed(data))
+
+    def _heed(self, frames: Iterable[Frame]) -> None:
         try:
-            told = [self._read(frame) for frame in self._frames.feed(data)]
+            told = [self._read(frame) for frame in frames]
         except BROKEN:
             log.exception("the engine process sent what nobody reads; this is a bug in seatrial")
             if self._transport is not None:
@@ -351,6 +386,7 @@ class EngineQueue(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._transport, self._link.up = None, False
         stranded, self._asked, self._rows = list(self._asked.values()), {}, 0
+        self._observe.waiting(0)
         for ticket in stranded:
             ticket.tell(gone())
         self._maybe_closed()
@@ -361,18 +397,23 @@ class EngineQueue(asyncio.Protocol):
 
     async def _reach(self) -> None:
         """Ask the engine process that follows for the version, until it has it."""
-        shown, told = self._bundle, False
+        shown, told = self._bundle, ""
         while self._closing is None:
             try:
-                await asyncio.to_thread(self._link.open)
+                loaded = await asyncio.to_thread(self._link.open)
             except Unavailable:
                 await asyncio.sleep(RETRY_S)
             except NotAdmitted as refused:
-                if not told:
+                self._link.refused = True
+                if str(refused.error) != told:
                     log.error("%s %s: %s", shown.name, shown.version, refused.error)
-                told = True
+                told = str(refused.error)
+                await asyncio.sleep(LONG_RETRY_S)
+            except Exception:  # the next try may find it right
+                log.exception("the engine process was not reached; this is a bug in seatrial")
                 await asyncio.sleep(LONG_RETRY_S)
             else:
+                self.rule, self._slots = loaded.batch_rule, loaded.slots
                 await self._join()
                 log.warning("%s %s: another engine process has it", shown.name, shown.version)
                 return

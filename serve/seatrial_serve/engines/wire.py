@@ -29,9 +29,10 @@ HEAD = Struct("=QII")
 """Bytes behind the head, `Kind`, and how many tickets the frame is about."""
 MOST_BYTES = 2**40
 """In a frame. A head that says more is no head."""
-ASKED = Struct("=QddQQiI")
+ASKED = Struct("=QddQQiI?7x")
 """A ticket on its way to the engine process: number, when it came, its deadline (times of `now_s`),
-flow, bytes of its rows, rows (below zero: they are a `ColumnBlock`), priority."""
+flow, bytes of its rows, rows (below zero: they are a `ColumnBlock`), priority, and whether it is a
+further part of a request that was let in."""
 BATCH = Struct("=ddIIQ")
 """A batch that ran: when it started and ended, its tickets, whether this front counts it, and the
 bytes of its faults as JSON."""

@@ -28,6 +28,11 @@ class RowEncoder:
     remote = False
     """Does a runtime that is none of ours run the model graph?"""
 
+    @property
+    def refused(self) -> bool:
+        """Does whoever runs it not admit this version any more?"""
+        return False
+
     def __init__(self, bundle: Bundle, front: HostStage, prepare: Runtime | None) -> None:
         self.bundle = bundle
         self.contract = bundle.contract

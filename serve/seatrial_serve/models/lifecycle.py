@@ -87,6 +87,8 @@ class ModelLifecycle:
         """Retired versions that requests still have."""
         self._stopping = asyncio.Event()
         self._join_loaded, self._stops, self._reload_waits = join_loaded, False, False
+        self._look_again = False
+        """Did something not load, in the place of what goes on, for want of its runtime?"""
         self.first_load_done = asyncio.Event()
         """Each model of the start has been loaded, or has failed."""
         self._plan, self._tidy_waits = demand, False
@@ -160,6 +162,11 @@ class ModelLifecycle:
     def stop_loading(self) -> None:
         """Load no more than what is being loaded. A signal's handler may call it."""
         self._stops = True
+
+    @property
+    def stops(self) -> bool:
+        """Was it told to load no more? Any thread may ask."""
+        return self._stops
 
     def reload_soon(self) -> None:
         """Reload in the background, on the event loop.
@@ -523,6 +530,7 @@ class ModelLifecycle:
             return
         await self._load_in_pool(new)
         if new.model is None:
+            self._look_again = self._look_again or new.wants_runtime
             log.error(
                 "%s %s goes on as it was: what lies in the folder now did not load",
                 old.name,
@@ -584,6 +592,11 @@ class ModelLifecycle:
                         and entry.wants_runtime
                     ):
                         await self._load(entry)
+                        self._look_again = self._look_again or entry.is_available
+            models = [each.model for each in self._repository if each.model is not None]
+            if self._look_again or any(model.engine.refused for model in models):
+                self._look_again = False
+                self.reload_soon()  # which retires what a version takes over from
             await self._tell()
 
     async def _follow_stores(self) -> None:
@@ -605,6 +618,7 @@ class ModelLifecycle:
         from watchfiles import awatch
 
         rest = FolderRest()
+        self._look_soon(rest, rest.rest_s)  # what changed between the first look and the watch
         try:
             async for _ in awatch(
                 *folders, stop_event=self._stopping, recursive=True, raise_interrupt=False

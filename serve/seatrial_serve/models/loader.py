@@ -5,7 +5,7 @@ The loader opens, checks who made it, has its graph loaded and proven, and plans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +61,8 @@ class Loader:
         self._cores, self._host_stages = cores, host_stages
         self._load, self._engine_addresses = EngineLoader(settings, plan), engine_addresses
         self._growths = Growths()
+        self.stops: Callable[[], bool] = lambda: False
+        """Is the server told to stop, so that nobody waits for the engine process?"""
 
     def __call__(self, entry: Entry) -> ServedModel:
         """Raises a `SeatrialError` that says why the version must not take traffic."""
@@ -137,8 +139,9 @@ class Loader:
         """The model of engines in engine processes."""
         try:
             engine = open_shared(
-                self._engine_addresses, bundle, entry.name, self._variant(entry), self._load.options
-            )
+                self._engine_addresses, bundle, entry.name, self._variant(entry),
+                self._load.options, self.stops,
+            )  # fmt: skip
         except NotAdmitted as refused:
             entry.gate = refused.gate
             raise refused.error from None

@@ -168,8 +168,11 @@ class Batcher(Generic[Rows, Answers]):
         flow: Hashable = None,
         priority: int = 0,
         listener: TicketListener | None = None,
+        further: bool = False,
     ) -> Ticket[Rows, Answers]:
         """Put rows of one batch in the queue and return at once.
+
+        `further`: they belong to a request that was let in already.
 
         `pump` starts their batch, and `reply` is called with their answers.
 
@@ -177,7 +180,7 @@ class Batcher(Generic[Rows, Answers]):
         Rows that are more than a batch holds are the caller's to `submit`. `OutOfMemory` comes to
         `reply` without a second try.
         """
-        self._check_room(len(rows))
+        self._check_room(0 if further else len(rows))
         order = self._place(flow, len(rows) * length, priority)
         return self._enqueue(rows, shape, length, deadline_s, order, listener, reply)
 
@@ -255,7 +258,7 @@ class Batcher(Generic[Rows, Answers]):
     def _check_room(self, rows: int) -> None:
         if self._closing:
             raise Unavailable("E_DRAINING", "the server is stopping")
-        if self._waiting_rows + rows > self._max_waiting_rows and self._queue:
+        if rows and self._waiting_rows + rows > self._max_waiting_rows and self._queue:
             raise Unavailable("E_OVERLOADED", f"{self._waiting_rows} rows wait already")
 
     def _place(self, flow: Hashable, cost: int, priority: int) -> Order:
