@@ -138,11 +138,15 @@ class Record:
         return True
 
     def are_complete(self, rows: Sequence[Row]) -> bool:
-        """Have they all?"""
+        """Have they all? What is asked of each request, without a call for each row."""
+        if self._records:
+            return all(map(self.is_complete, rows))
         whole = len(self.parts)
-        if not self._records and all(len(row.__pydantic_fields_set__) == whole for row in rows):
-            return True
-        return all(map(self.is_complete, rows))
+        for row in rows:
+            given = row.__pydantic_fields_set__
+            if len(given) != whole and not self._required <= given:
+                return False
+        return True
 
     @cached_property
     def _required(self) -> frozenset[str]:
