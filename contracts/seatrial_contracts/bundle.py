@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -125,6 +125,10 @@ class Bundle:
             return self.data.in_memory(name)
         return self.data.get(name)
 
+    def verified_sha256(self, name: str) -> str:
+        """SHA-256 of a sealed file, which a look-up compares its bytes with; empty if none does."""
+        return self.manifest.files[name].sha256 if isinstance(self.files, SealedFiles) else ""
+
     def refuse_encrypted(self, what: str) -> None:
         """Raise `BundleError` if it is encrypted: `what` would hold its files in plain."""
         if self.encryption is not None:
@@ -190,12 +194,14 @@ class Bundle:
             return profile
 
     def let_go(self) -> None:
-        """Keep golden and held-out rows, and decrypted weights, no longer.
+        """Keep golden and held-out rows, a graph that was put back and decrypted weights no longer.
 
         Whoever looks at them again reads them anew.
         """
         for name in ("golden", "held_out"):
             self.__dict__.pop(name, None)
+        if isinstance(self.files, SealedFiles):
+            self.files.let_go()
         if isinstance(self.data, EncryptedData):
             self.data.let_go()
 
@@ -212,8 +218,10 @@ class Bundle:
         ):
             return HostStage(self.contract, self.files)
 
-    def check(self) -> None:
+    def check(self, loads: str | None = None) -> None:
         """Check the parts of the bundle against each other.
+
+        `loads`: the graph that is looked at next, which is kept until then.
 
         Raises `BundleError` where parts do not fit, or a graph needs a file that is not in the
         bundle.
@@ -221,7 +229,7 @@ class Bundle:
         for variant in self.manifest.variants:
             self._require(variant.graph)
         for name in self.onnx_graphs:
-            self._check_graph(name)
+            self._check_graph(name, keep=name == loads)
         self._check_prepare()
         for answer in self.contract.outputs:
             if not answer.kind.is_sealed:
@@ -250,7 +258,7 @@ class Bundle:
         """What messages call it."""
         return f"bundle {self.manifest.name} {self.manifest.version}"
 
-    def _check_graph(self, name: str) -> None:
+    def _check_graph(self, name: str, *, keep: bool) -> None:
         """Check that a graph names no file but that of its own weights, and lies within that one.
 
         A runtime would read other files from below the working directory, which nobody sealed.
@@ -259,7 +267,10 @@ class Bundle:
         want = f"an ONNX graph with its weights inside, or in '{data}'"
         self._require(name)
         with reading("E_BUNDLE_GRAPH", where, want):
-            named = tuple(graph_references(self.files[name]))
+            graph = self.files[name]
+            named = tuple(graph_references(graph))
+        if keep and isinstance(self.files, SealedFiles):
+            self.files.put_back(name, graph)
         own = PurePosixPath(data).name
         outside = next((each for each in named if each.location != own), None)
         if outside is not None:
@@ -458,16 +469,23 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def open_bundle(path: Path, identities: Identities | None = None) -> Bundle:
+def open_bundle(
+    path: Path,
+    identities: Identities | None = None,
+    loads: Callable[[Manifest], str] | None = None,
+) -> Bundle:
     """Read and verify a bundle folder. Nothing but the manifest is parsed before it is verified.
 
     `identities` open the sealed files of an encrypted bundle; None: those that the environment
     names. Without one that fits it raises `BundleError` with E_BUNDLE_ENCRYPTED.
 
+    `loads` names the graph that the caller loads next: its bytes are kept in memory from here until
+    they are looked at once more, so that they are read and hashed once.
+
     Raises `BundleError` for files that are extra, missing, changed, linked or not plain, for names
     that leave the folder, for parts that do not fit each other or are beyond their bounds, for
-    graphs that need what lies outside of them, and where something cannot be read. A file is in
-    memory while it is looked at, and no longer.
+    graphs that need what lies outside of them, and where something cannot be read. Every other file
+    is in memory while it is looked at, and no longer.
     """
     path = Path(path)
     where = f"bundle '{path.name}'"
@@ -488,7 +506,7 @@ def open_bundle(path: Path, identities: Identities | None = None) -> Bundle:
         first = data_name(bundle.manifest.variants[0].graph)
         for name in sorted(data, key=first.__eq__):
             data.verify(name)
-        bundle.check()
+        bundle.check(loads(bundle.manifest) if loads is not None else None)
     return bundle
 
 

@@ -124,8 +124,21 @@ class _Files:
 class SealedFiles(_Files, Mapping[str, bytes]):
     """The sealed files of a folder but for weights of graphs, by name.
 
-    No file is kept in memory: each look-up reads its file, and gives it only as it was sealed.
+    No file is kept in memory, but for one that was put back: each look-up reads its file, and gives
+    it only as it was sealed.
     """
+
+    def __init__(self, folder: Path, sealed: Mapping[str, SealedFile], where: str) -> None:
+        super().__init__(folder, sealed, where)
+        self._kept = dict[str, bytes]()
+
+    def put_back(self, name: str, data: bytes) -> None:
+        """Keep what a look-up gave for the next one: the file is read and hashed once for both."""
+        self._kept[name] = data
+
+    def let_go(self) -> None:
+        """Keep nothing that was put back."""
+        self._kept.clear()
 
     def __getitem__(self, name: str) -> bytes:
         """Read a file, and verify it.
@@ -134,6 +147,9 @@ class SealedFiles(_Files, Mapping[str, bytes]):
         it was sealed.
         """
         sealed = self._sealed[name]
+        kept = self._kept.pop(name, None)
+        if kept is not None:
+            return kept
         with self._reading(name):
             data = self._read(name, sealed.size)
         if (len(data), sha256(data)) != (sealed.size, sealed.sha256):

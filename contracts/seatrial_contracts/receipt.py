@@ -10,6 +10,7 @@ import os
 import platform
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -194,13 +195,20 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
 
     An installed package may go by another name, as onnxruntime-gpu does.
     """
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: installed_version(name) for name in packages}
+    return {name: known for name, known in found.items() if known is not None}
+
+
+@cache
+def installed_version(package: str) -> str | None:
+    """The version of a package that was installed when somebody first looked; None if none was.
+
+    What a process has imported does not change, whatever is installed beside it since.
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def this_machine(packages: dict[str, str]) -> Machine:

@@ -18,6 +18,7 @@ from seatrial_serve.metrics.demand import DemandMetrics
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.lifecycle import DemandPlan, ModelLifecycle
 from seatrial_serve.models.loader import Loader
+from seatrial_serve.models.preload import preload
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.observers.drift import DriftObserver
 from seatrial_serve.observers.observers import Observers, open_observers
@@ -75,6 +76,8 @@ def open_serving(
     sys.setswitchinterval(TURN_S)
     rarely_collect_all()
     plan = plan_threads(settings.threads or usable_cores())
+    if settings.load != "all":
+        preload()  # whoever comes first to a cold model does not wait for imports
     with (
         recording(settings.audit_log),
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial") as pool,
@@ -104,6 +107,7 @@ def open_serving(
             [*([DriftObserver()] if metrics.on else ()), *observers.sampled],
             settings.sampled_per_s,
         )
+        lifecycle.unloaded = sampler.forget
         exchanges = Exchanges(
             repository,
             pool,
@@ -124,14 +128,19 @@ def open_serving(
 
 
 def demand_plan(settings: Settings, metrics: Metrics, plan: ThreadPlan) -> DemandPlan | None:
-    """Which versions are loaded on demand, as the settings have it; None: none.
-
-    Loads take half of the cores at most, so that they leave some to requests.
-    """
+    """Which versions are loaded on demand, as the settings have it; None: none."""
     if settings.load == "all":
         return None
     limit_bytes = settings.model_memory_bytes or granted_bytes() // 2
     return DemandPlan(
         frozenset(settings.pins), limit_bytes // settings.workers, DemandMetrics(metrics),
-        max(1, plan.runs // 2),
+        loads_at_once(plan),
     )  # fmt: skip
+
+
+def loads_at_once(plan: ThreadPlan) -> int:
+    """How many loads on demand run at once.
+
+    They take half of the cores at most, so that they leave some to requests.
+    """
+    return max(1, plan.runs // 2)

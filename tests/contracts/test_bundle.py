@@ -28,7 +28,7 @@ from seatrial_contracts import bundle as bundle_module
 from seatrial_contracts.bundle import MANIFEST, open_bundle, write_bundle
 from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.golden import Golden, wire_row
-from seatrial_contracts.manifest import Manifest, check_path
+from seatrial_contracts.manifest import Manifest, Variant, check_path
 from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
 
 
@@ -279,6 +279,29 @@ def test_a_file_that_changes_after_it_was_opened_is_not_handed_out(tmp_path: Pat
     with pytest.raises(st.BundleError, match="no such file") as refused:
         _ = sealed.files["graphs/toy.fake"]
     assert refused.value.code == "E_BUNDLE_MISSING"
+
+
+def test_a_graph_that_is_loaded_next_is_read_once_and_kept_no_longer(tmp_path: Path) -> None:
+    data, name = b"\x08\x0a", "graphs/fp32.onnx"
+    variant = Variant(name="fp32", format="onnx", graph=name)
+    manifest = toy_manifest().model_copy(update={"variants": (variant,)})
+    folder = write_bundle(tmp_path, manifest, toy_files() | {name: data}).path
+
+    def refused(sealed: st.Bundle) -> None:
+        with pytest.raises(st.BundleError, match="other bytes than were sealed"):
+            _ = sealed.files[name]
+
+    for looks in (1, 0):
+        sealed = open_bundle(folder, loads=lambda manifest: manifest.variants[0].graph)
+        (folder / name).write_bytes(data[::-1])  # which nobody is given
+        for _ in range(looks):
+            assert sealed.files[name] == data
+        sealed.let_go()
+        refused(sealed)
+        (folder / name).write_bytes(data)
+    sealed = open_bundle(folder)
+    (folder / name).write_bytes(data[::-1])
+    refused(sealed)
 
 
 def test_no_sealed_file_stays_in_memory(tmp_path: Path) -> None:

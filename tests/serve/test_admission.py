@@ -211,7 +211,7 @@ async def held_app(running: Running) -> None:
     """Make the model one that runs in the pool."""
     model = running.repository.find("toy").ready_model()  # type: ignore[union-attr]
     assert model._runner is not None
-    model._runner._spare_s, model.runs_inline = -1.0, False
+    model._runner._inline, model.runs_inline = False, False
 
 
 async def test_a_client_that_leaves_is_dropped_before_its_batch(

@@ -281,6 +281,22 @@ async def test_the_model_that_is_worth_least_goes(tmp_path: Path, loads: Loads) 
         assert samples(running, "seatrial_demand_models_held") == {(): 2}
 
 
+async def test_freed_memory_is_given_back_around_a_load_and_no_full_collection_follows(
+    tmp_path: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(loader, "COLLECTED_LOADS", 2)
+    monkeypatch.setattr(loader, "trim", lambda: done.append(f"trim {loads.count}"))
+    monkeypatch.setattr(loader, "collect", lambda: done.append(f"collect {loads.count}"))
+    async with serving(tmp_path, model_memory_bytes=MIB) as running:
+        running.lifecycle._tidy = lambda: done.append("a full round")
+        await answered(running, "one")
+        await asyncio.sleep(0.05)
+        await answered(running, "two")
+        assert states(running) == {"one": "COLD", "two": "READY", "three": "COLD"}
+    assert done == ["trim 0", "trim 1", "collect 1", "trim 1", "trim 2"]
+
+
 async def test_a_model_that_answers_just_now_stays(tmp_path: Path, loads: Loads) -> None:
     async with serving(tmp_path, model_memory_bytes=MIB) as running:
         await answered(running, "one")

@@ -162,6 +162,20 @@ async def test_a_tap_that_fails_takes_no_other_with_it(caplog: pytest.LogCapture
     ] * 2
 
 
+async def test_what_waits_of_a_model_that_is_unloaded_is_dropped() -> None:
+    tap, gone = Keeping(), cast("ServedModel", object())
+    async with Sampler([tap], 100.0) as taps:
+        offer(taps, 2)
+        taps.offer(gone, answer_of(), "of the one that goes", 0.001, 10)
+        taps.forget(gone)
+        await taps.wait_idle()
+        assert [each.request_id for each in tap.seen] == ["one", "one"]
+        taps.offer(gone, answer_of(), "of the one that goes", 0.001, 10)
+        taps.forget(gone)
+        await taps.wait_idle()
+    assert len(tap.seen) == 2
+
+
 async def test_without_taps_or_a_rate_nothing_is_kept() -> None:
     for taps in (Sampler((), 100), Sampler([Keeping()], 0)):
         async with taps:

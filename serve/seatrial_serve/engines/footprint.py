@@ -51,7 +51,7 @@ class Growths:
 def footprint(manifest: Manifest, variant: str | None, grown_bytes: int | None = None) -> int:
     """Bytes that a version takes: by how many the process grew, or assumed where nobody measured.
 
-    At least what it loads: a load may be given memory that another version has left.
+    At least what it loads.
     """
     files = loaded_bytes(manifest, variant)
     return round(ROOM * files) if grown_bytes is None else max(grown_bytes, files)
@@ -62,9 +62,17 @@ def loaded_bytes(manifest: Manifest, variant: str | None) -> int:
 
     A name that no variant has stands for the first: its load says so.
     """
-    graphs = {each.name: each.graph for each in manifest.variants}
-    served = graphs.get(variant or "", manifest.variants[0].graph)
+    served = graph_of(manifest, variant)
     others = {
-        name for graph in graphs.values() if graph != served for name in (graph, data_name(graph))
+        name
+        for each in manifest.variants
+        if each.graph != served
+        for name in (each.graph, data_name(each.graph))
     }
     return sum(file.size for name, file in manifest.files.items() if name not in others)
+
+
+def graph_of(manifest: Manifest, variant: str | None) -> str:
+    """The graph that is loaded to serve a variant: see `loaded_bytes`."""
+    graphs = {each.name: each.graph for each in manifest.variants}
+    return graphs.get(variant or "", manifest.variants[0].graph)

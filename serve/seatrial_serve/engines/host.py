@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from struct import error as StructError  # noqa: N812  (a class, whatever its name)
 from typing import NamedTuple, cast
@@ -19,7 +20,7 @@ from seatrial_contracts.bundle import open_bundle
 from seatrial_contracts.errors import ModelError, OutOfMemory, SeatrialError
 from seatrial_contracts.host_stage import ColumnBlock, Part
 from seatrial_contracts.identities import Identities
-from seatrial_serve.engines.footprint import Growths, footprint
+from seatrial_serve.engines.footprint import Growths, footprint, graph_of
 from seatrial_serve.engines.loader import EngineLoader, ProvenEngine
 from seatrial_serve.engines.runner import BatchRunner
 from seatrial_serve.engines.told import LoadedReply, LoadRequest, NotLoadedReply, ToldGate
@@ -40,6 +41,7 @@ from seatrial_serve.engines.wire import (
 )
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.metrics.standing import GateResult
+from seatrial_serve.process.memory import trim
 from seatrial_serve.scheduling.batcher import Batcher
 from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.scheduling.ticket import BatchInfo, Ticket, Unobserved
@@ -242,12 +244,18 @@ class EngineHost:
         def load() -> tuple[ProvenEngine, int]:
             growth = self._growths.begin()
             try:
-                bundle = open_bundle(Path(request.path), self._identities)
+                bundle = open_bundle(
+                    Path(request.path),
+                    self._identities,
+                    partial(graph_of, variant=request.variant),
+                )
                 if bundle.digest != request.digest:
                     text = "the bundle in the folder is not the one that the worker has verified"
                     raise ModelError("E_RUNTIME_ANSWER", text)
                 proven = self._load(bundle, request.variant, found.append)
                 bundle.let_go()
+                if not found[-1].kept:
+                    trim()  # what the batches of the whole load gate took is not the version's
             finally:
                 grown = self._growths.end(growth)
             return proven, footprint(bundle.manifest, proven.engine.variant, grown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,7 +22,7 @@ class BatchRunner:
         self._cores, self._flow = cores, flow
         base_s, unit_s = pace.line
         self._base_s, self._row_s = base_s, unit_s * pace.length
-        self._spare_s = -math.inf if engine.remote or engine.slots else INLINE_S - base_s
+        self._inline = not (engine.remote or engine.slots)
         self._devices = (
             ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
         )
@@ -36,7 +35,7 @@ class BatchRunner:
     @property
     def runs_inline(self) -> bool:
         """Does one row run on the event loop itself?"""
-        return self._row_s <= self._spare_s
+        return self._inline and fits_inline(self._base_s, self._row_s)
 
     def run(self, parts: Sequence[Part], until_s: float) -> Answers | asyncio.Future[Answers]:
         """The answers, or a future of them where they are made in a thread.
@@ -44,7 +43,7 @@ class BatchRunner:
         After `until_s`, a time of `now_s`, nobody waits for them.
         """
         rows_s = self._row_s * sum(map(len, parts))
-        if rows_s <= self._spare_s:
+        if self._inline and fits_inline(self._base_s, rows_s):
             return self.engine.run_rows(parts)
         run = partial(self.engine.run_rows, parts, until_s)
         if self._devices is not None:
@@ -56,3 +55,8 @@ class BatchRunner:
         if self._devices is not None:
             self._devices.shutdown(wait=False)
         self.engine.close()
+
+
+def fits_inline(base_s: float, rows_s: float) -> bool:
+    """Does a batch run on the event loop itself, which waits for it?"""
+    return base_s + rows_s <= INLINE_S

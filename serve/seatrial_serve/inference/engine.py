@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -205,14 +206,15 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
         serves=(bundle.name, bundle.version, bundle.digest),
         cache=None if bundle.encryption is not None else options.cache,
     )
-    with ExitStack() as unless_loaded:
+    with ThreadPoolExecutor(1) as beside, ExitStack() as unless_loaded:
+        front = beside.submit(bundle.make_front)  # a tokenizer takes as long as a cached graph
         prepared = load_prepare(bundle, host)
         if prepared is not None:
             unless_loaded.callback(prepared.close)
         model = load_graph(bundle, chosen.graph, options, load)
         unless_loaded.callback(model.close)
         check_structure(bundle, prepared, model)
-        engine = Engine(bundle, bundle.make_front(), prepared, model, chosen.name)
+        engine = Engine(bundle, front.result(), prepared, model, chosen.name)
         unless_loaded.pop_all()
     return engine
 
@@ -232,7 +234,8 @@ def load_graph(
     and `BundleError` where a file is not as it was sealed.
     """
     load = load or runtimes()[ONNX]
-    return load(bundle.files[graph], replace(options, data=bundle.weights(graph)))
+    data, verified = bundle.weights(graph), bundle.verified_sha256(graph)
+    return load(bundle.files[graph], replace(options, data=data, graph_sha256=verified))
 
 
 def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> None:

@@ -32,11 +32,6 @@ from seatrial_serve.process.resources import granted_bytes
 
 log = logging.getLogger("seatrial.keeper")
 RETRY_S = 1.0
-TIDY_S = 2.0
-"""How often memory of unloaded versions is given back to the system, at most.
-
-It takes a full round of Python's collector, which holds up every request.
-"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +65,10 @@ class ModelLifecycle:
         """`build` loads one entry, blocking, in `pool`, whose threads bound the loads at once.
 
         With `watch`, folders are followed, and stores are looked at every `poll_s` seconds.
-        `tidy` is called, in a thread, after whatever takes or frees much memory. With
-        `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another
+        `tidy` is called, in a thread, after whatever takes or frees much memory, but for loads on
+        demand: a full round of Python's collector after each would hold up every request.
+
+        With `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another
         process, which may come later. `demand`: which versions are loaded at their first request;
         None: none.
         """
@@ -80,6 +77,8 @@ class ModelLifecycle:
         self._watch, self._remote, self._tidy, self._poll_s = watch, remote, tidy, poll_s
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Told after every change."""
+        self.unloaded: Callable[[ServedModel], None] | None = None
+        """Told of each model that is unloaded for others, so that nobody keeps it in memory."""
         self._scanning = asyncio.Lock()
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,7 +90,7 @@ class ModelLifecycle:
         """Did something not load, in the place of what goes on, for want of its runtime?"""
         self.first_load_done = asyncio.Event()
         """Each model of the start has been loaded, or has failed."""
-        self._plan, self._tidy_waits = demand, False
+        self._plan = demand
         self._demand: OnDemand | None = None
         if demand is not None:
             self._demand = OnDemand(
@@ -502,25 +501,14 @@ class ModelLifecycle:
             return
         entry.state = State.COLD
         self._let_go(entry)
-        await model.retire()
-        self._tidy_soon()
+        if self.unloaded is not None:
+            self.unloaded(model)
+        await model.retire()  # the load that wants its memory gives it back: see `Loader`
 
     def _let_go(self, entry: Entry) -> None:
         entry.model = None
         if self._demand is not None:
             self._demand.let_go(entry)
-
-    def _tidy_soon(self) -> None:
-        """Give memory back, with that of what else is unloaded until then."""
-        if not (self._tidy_waits or self._stops):
-            self._tidy_waits = True
-            self._spawn(self._tidy_later())
-
-    async def _tidy_later(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), TIDY_S)
-        self._tidy_waits = False
-        await asyncio.to_thread(self._tidy)
 
     async def _replace(self, old: Entry | None, new: Entry) -> None:
         """Load `new`; where it fails and `old` is available, `old` stays."""

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.identities import Identities
 from seatrial_contracts.manifest import Manifest
-from seatrial_serve.engines.footprint import Growths, footprint
+from seatrial_serve.engines.footprint import Growths, footprint, graph_of
 from seatrial_serve.engines.front import NotAdmitted, SharedEngine, open_shared
 from seatrial_serve.engines.loader import EngineLoader
 from seatrial_serve.inference.engine import Engine
@@ -25,6 +27,7 @@ from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.scan import entry_manifest, open_entry
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.process.memory import collect, trim
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.fair_pool import FairPool
@@ -32,6 +35,11 @@ from seatrial_serve.settings import Settings
 
 if TYPE_CHECKING:
     from seatrial_serve.trust.trust import Trust
+COLLECTED_LOADS = 128
+"""So many loads on demand stand between two rounds of Python's collector.
+
+An unloaded version leaves the classes that check its rows, some 60 kB, which refer to each other.
+"""
 
 
 class Loader:
@@ -60,15 +68,22 @@ class Loader:
         self._settings, self._plan, self._metrics = settings, plan, metrics
         self._cores, self._host_stages = cores, host_stages
         self._load, self._engine_addresses = EngineLoader(settings, plan), engine_addresses
-        self._growths = Growths()
+        self._growths, self._on_demand = Growths(), count(1)
         self.stops: Callable[[], bool] = lambda: False
         """Is the server told to stop, so that nobody waits for the engine process?"""
 
     def __call__(self, entry: Entry) -> ServedModel:
         """Raises a `SeatrialError` that says why the version must not take traffic."""
+        on_demand = entry.demand is not None
+        if on_demand:
+            if next(self._on_demand) % COLLECTED_LOADS == 0:
+                collect()
+            trim()  # a load into memory that an unloaded version has left would seem to take none
         growth = self._growths.begin()
         try:
             model = self._build(entry)
+            if on_demand or (entry.gate is not None and not entry.gate.kept):
+                trim()  # what the load gate's batches took is not the version's
         finally:
             grown = self._growths.end(growth)
         if not self._engine_addresses:
@@ -99,7 +114,9 @@ class Loader:
         entry.gate = entry.held = entry.signed = None
         settings, trust = self._settings, self._trust
         signed = trust.check(entry.path) if trust is not None else None
-        bundle = open_entry(entry, self._identities)
+        graph = partial(graph_of, variant=self._variant(entry))
+        loads = None if self._engine_addresses else graph
+        bundle = open_entry(entry, self._identities, loads)
         if trust is not None and signed is not None:
             trust.check_opened(entry.name, bundle, signed)
         if not settings.allow_breaking:

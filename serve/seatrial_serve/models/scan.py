@@ -231,15 +231,20 @@ def settled_stamp(manifest: Path, *_status: int) -> str:
     return read_stamp(manifest)
 
 
-def open_entry(entry: Entry, identities: Identities | None = None) -> Bundle:
+def open_entry(
+    entry: Entry,
+    identities: Identities | None = None,
+    loads: Callable[[Manifest], str] | None = None,
+) -> Bundle:
     """The verified bundle of an entry.
 
-    `identities`: see `open_bundle`. Raises `BundleError`, also where folder and manifest disagree
-    about name or version, and `ModelError` where nobody knows what is selected of it.
+    `identities` and `loads`: see `open_bundle`. Raises `BundleError`, also where folder and
+    manifest disagree about name or version, and `ModelError` where nobody knows what is selected of
+    it.
     """
     if entry.unselected:
         raise ModelError("E_SELECTION", entry.unselected)
-    bundle = open_held(entry, identities)
+    bundle = open_held(entry, identities, loads)
     check_names(entry, bundle.name, bundle.version)
     return bundle
 
@@ -269,13 +274,17 @@ def check_names(entry: Entry, name: str, version: str) -> None:
         raise BundleError("E_BUNDLE_NAME", where, got, "a folder named as the bundle")
 
 
-def open_held(entry: Entry, identities: Identities | None = None) -> Bundle:
+def open_held(
+    entry: Entry,
+    identities: Identities | None = None,
+    loads: Callable[[Manifest], str] | None = None,
+) -> Bundle:
     """The verified bundle of an entry. In the cache, one that its disk damaged is removed.
 
     The next look at its store fetches it anew. Raises `BundleError`.
     """
     try:
-        return open_bundle(entry.path, identities)
+        return open_bundle(entry.path, identities, loads)
     except BundleError as error:
         if isinstance(entry.hold, KeptBundle) and error.code in DAMAGED:
             entry.hold.discard()

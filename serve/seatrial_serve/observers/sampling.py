@@ -117,6 +117,13 @@ class Sampler:
         self._idle.clear()
         self._wake.set()
 
+    def forget(self, model: ServedModel) -> None:
+        """Drop what waits of a model: as long as it waits, the model is in memory."""
+        kept = [each for each in self._waiting if each.model is not model]
+        if len(kept) < len(self._waiting):
+            self._waiting = deque(kept)
+            self._waiting_bytes = sum(each.size_bytes for each in kept)
+
     def _refill(self) -> None:
         """Allow what the rate allows since the last time.
 
@@ -146,6 +153,7 @@ class Sampler:
                 if not self._waiting:
                     self._idle.set()
                 await self._sleep((self._clock() - start) * (1 / SHARE - 1))
+            self._idle.set()
 
     def _take(self) -> list[Answered]:
         taken = [self._waiting.popleft()]

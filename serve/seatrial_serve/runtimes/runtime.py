@@ -40,6 +40,8 @@ class RuntimeOptions:
 
     One in memory comes without `cache`: nothing of it may reach the disk.
     """
+    graph_sha256: str = ""
+    """Of the graph's bytes, where they were verified; empty: whoever needs it hashes them."""
     devices: tuple[int, ...] = ()
     """Numbers of the cards that run the graph, a session each.
 

@@ -112,7 +112,12 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
     machine = this_machine({"onnxruntime": ort.__version__})
     # The weights that lie outside of the graph are those of the bundle.
     outside = [] if options.data is None else [options.serves[2]]
-    facts = [sha256(graph), *outside, *options.providers, machine.model_dump_json()]
+    facts = [
+        options.graph_sha256 or sha256(graph),
+        *outside,
+        *options.providers,
+        machine.model_dump_json(),
+    ]
     key = sha256("\n".join(facts).encode())
 
     def make(folder: Path) -> None:
