@@ -13,6 +13,7 @@ import pytest
 from support import browsers
 from support.browsers import Opened
 from support.pages import commands_of, page, run_line
+from support.waiting import until
 
 pytestmark = [pytest.mark.slow, browsers.NEEDED]
 
@@ -28,8 +29,13 @@ def test_two_variants_answer_one_row_side_by_side(
     program, *flags = serves.removeprefix("seatrial serve ").split()
     server = serve(tmp_path / program, *flags)
     assert server.wait_until_loaded()[0] == 200
-    (listed,) = httpx.get(f"{server.url}/v1/models").json()["models"]
-    told = {each["version"]: each["variant"] for each in listed["versions"]}
+
+    def variants() -> dict[str, str | None]:
+        (listed,) = httpx.get(f"{server.url}/v1/models").json()["models"]
+        return {each["version"]: each.get("variant") for each in listed["versions"]}
+
+    until(lambda: all(variants().values()))  # the model is ready by one of them
+    told = variants()
     assert told == {"1.0.1": "fp16", "1.0.0": "fp32"}
     shown = opened(server.url, "churn")
     beside = shown.get_by_label("Beside it, version")
