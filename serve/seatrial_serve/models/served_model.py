@@ -43,10 +43,10 @@ Encoded = TypeVar("Encoded")
 
 TOGETHER_ROWS = 32
 """Rows of a request that the host stage takes in one go; the deadline is checked between goes."""
-FEW_ROWS, FEW_ROWS_OF_MANY = 8, 64
+FEW_ROWS, FEW_ROWS_OF_MANY = 8, 128
 """So many rows of a turn are tokenised on the event loop, in some 0.4 ms; more go to a thread.
 
-If several processes share an engine, others accept meanwhile: 64 rows take some 3 ms, and threads
+If several processes share an engine, others accept meanwhile: 128 rows take some 6 ms, and threads
 would take a tenth more processor time.
 """
 
