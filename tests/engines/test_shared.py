@@ -96,12 +96,16 @@ class House:
         await self.host.close()
         await self.stack.aclose()
 
+    async def joined(self) -> SharedEngine:
+        """What stands in a front for the engine, once it is loaded here."""
+        return await asyncio.to_thread(
+            open_shared, [self.address], self.bundle, "toy", None, RuntimeOptions()
+        )
+
     @asynccontextmanager
     async def front(self, **options: Any) -> AsyncIterator[Front]:
         """A front that serves the bundle."""
-        engine = await asyncio.to_thread(
-            open_shared, [self.address], self.bundle, "toy", None, RuntimeOptions()
-        )
+        engine = await self.joined()
         front = Front(engine, **options)
         async with front.queue:
             yield front
@@ -204,9 +208,7 @@ async def test_a_version_lingers_for_the_front_that_follows_a_lost_one(
 
 
 async def test_a_lingering_version_goes_in_the_end(house: House, runtime: FakeRuntime) -> None:
-    engine = await asyncio.to_thread(
-        open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
-    )
+    engine = await house.joined()
     engine.close()  # without a word, as a process that is killed
     await until(lambda: runtime.closed == 1)
 
@@ -216,9 +218,7 @@ async def test_a_worker_of_another_build_is_refused(
 ) -> None:
     monkeypatch.setattr(front_module, "build", lambda: "older")
     with pytest.raises(NotAdmitted) as refused:
-        await asyncio.to_thread(
-            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
-        )
+        await house.joined()
     assert isinstance(refused.value.error, ModelError)
     assert (refused.value.error.code, str(refused.value)) == (
         "E_RUNTIME_ANSWER",
@@ -233,9 +233,7 @@ async def test_other_bytes_in_the_folder_than_the_front_verified_are_refused(
     house.bundle.path.rename(tmp_path / "gone")
     other.path.rename(house.bundle.path)
     with pytest.raises(NotAdmitted, match="is not the one that the worker has verified"):
-        await asyncio.to_thread(
-            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
-        )
+        await house.joined()
 
 
 async def test_what_the_load_gate_found_is_told_where_it_is_not_passed(
@@ -244,9 +242,7 @@ async def test_what_the_load_gate_found_is_told_where_it_is_not_passed(
     monkeypatch.setattr(held, "answer", lambda feeds: {**answer(feeds), "twice": feeds["x"] * 3})
     fake_runtimes(monkeypatch, held.answer)
     with pytest.raises(NotAdmitted, match="golden rows at batch size 1") as refused:
-        await asyncio.to_thread(
-            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
-        )
+        await house.joined()
     assert refused.value.gate is not None
     assert (refused.value.gate.passed, refused.value.gate.worst_error) == (False, 8.0)
     monkeypatch.setattr(held, "answer", answer)
@@ -258,9 +254,7 @@ async def test_what_the_load_gate_found_is_told_where_it_is_not_passed(
 async def test_nobody_there_is_unavailable(house: House) -> None:
     await house.close()
     with pytest.raises(Unavailable) as refused:
-        await asyncio.to_thread(
-            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
-        )
+        await house.joined()
     assert refused.value.code == "E_RUNTIME_DOWN"
     await house.open()
 
@@ -579,6 +573,4 @@ async def test_a_bug_of_the_engine_process_ends_a_load_and_a_batch(
     await until(lambda: not house.host._places)
     monkeypatch.setattr(host_module, "HostedVersion", broken)
     with pytest.raises(NotAdmitted, match="its log says why"):
-        await asyncio.to_thread(
-            open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions()
-        )
+        await house.joined()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -164,12 +163,9 @@ class SharedEngine(RowEncoder):
         super().__init__(bundle, bundle.make_front(), load_prepare(bundle, host))
         self.joined, self.loaded = joined, joined[0].loaded
         self.variant, self.provider = self.loaded.variant, self.loaded.provider
-        self.runtime_version = self.loaded.runtime_version
         self.placement = placed_together([each.loaded for each in joined])
         self.slots = sum(each.loaded.slots for each in joined)
         """How many batches run at once in the engine processes."""
-        placement = self.placement
-        self.most_rows = math.inf if placement is None else placement.most_rows or math.inf
 
     @property
     def healthy(self) -> bool:

@@ -264,10 +264,9 @@ class EngineHost:
             proven, memory_bytes = await asyncio.get_running_loop().run_in_executor(
                 self._pool, load
             )
-        except SeatrialError as error:
-            raise NotServed(error, found[-1] if found else None) from error
         except Exception as error:  # a version that cannot be loaded keeps no other away
-            log.exception("%s was not loaded; this is a bug in seatrial", request.name)
+            if not isinstance(error, SeatrialError):
+                log.exception("%s was not loaded; this is a bug in seatrial", request.name)
             raise NotServed(error, found[-1] if found else None) from error
         version = HostedVersion(proven, self._cores, self._runs, self._max_waiting_rows)
         await asyncio.to_thread(self._tidy)

@@ -42,6 +42,7 @@ from seatrial_serve.scheduling.ticket import (
     Ticket,
     TicketListener,
     Unobserved,
+    batch_figures,
     resolve,
 )
 
@@ -147,33 +148,22 @@ class EngineQueue(asyncio.Protocol):
         self,
         rows: Part,
         *,
-        shape: Hashable = None,
         length: int = 1,
-        deadline_s: float = math.inf,
-        flow: Hashable = None,
-        priority: int = 0,
-        listener: TicketListener | None = None,
         alone: bool = False,  # noqa: ARG002  (see `Batcher.submit`: there is no faster way)
+        **terms: Any,
     ) -> list[Answers]:
-        """See `Batcher.submit`; raises E_RUNTIME_DOWN too, where the engine process is lost."""
-        ask = partial(
-            self._in_parts,
-            rows,
-            shape=shape,
-            length=length,
-            deadline_s=deadline_s,
-            flow=flow,
-            priority=priority,
-            listener=listener,
-        )
+        """See `Batcher.submit`, also for the terms.
+
+        Raises E_RUNTIME_DOWN too, where the engine process is lost.
+        """
         try:
-            return await ask()
+            return await self._in_parts(rows, length, **terms)
         except OutOfMemory:
             if self._closing:
                 raise
-            return await ask()  # the rule is half as large by now
+            return await self._in_parts(rows, length, **terms)  # the rule is half as large by now
 
-    async def _in_parts(self, rows: Part, *, length: int, **terms: Any) -> list[Answers]:
+    async def _in_parts(self, rows: Part, length: int, **terms: Any) -> list[Answers]:
         size, loop = self.rule.rows_of(length), asyncio.get_running_loop()
         starts = range(0, len(rows), size)
         futures: list[asyncio.Future[Answers]] = [loop.create_future() for _ in starts]
@@ -192,23 +182,11 @@ class EngineQueue(asyncio.Protocol):
                 future.cancel()
 
     def post(
-        self,
-        rows: Part,
-        reply: Callable[[Answers | Exception], None],
-        *,
-        shape: Hashable = None,
-        length: int = 1,
-        deadline_s: float = math.inf,
-        flow: Hashable = None,
-        priority: int = 0,
-        listener: TicketListener | None = None,
-    ) -> Ticket[Part, Answers]:
-        """See `Batcher.post`; `pump` sends what was posted."""
+        self, rows: Part, reply: Callable[[Answers | Exception], None], **terms: Any
+    ) -> SentTicket:
+        """See `Batcher.post`, also for the terms; `pump` sends what was posted."""
         self._check_room(len(rows))
-        return self._send(
-            rows, reply, shape=shape, length=length, deadline_s=deadline_s, flow=flow,
-            priority=priority, listener=listener, further=False,
-        )  # fmt: skip
+        return self._send(rows, reply, **terms)
 
     def _check_room(self, rows: int) -> None:
         if self._closing:
@@ -221,10 +199,19 @@ class EngineQueue(asyncio.Protocol):
             raise Unavailable("E_OVERLOADED", f"{self._rows} rows wait already")
 
     def _send(
-        self, rows: Part, reply: Callable[[Answers | Exception], None], *, shape: Hashable,
-        length: int, deadline_s: float, flow: Hashable, priority: int,
-        listener: TicketListener | None, further: bool,
-    ) -> SentTicket:  # fmt: skip
+        self,
+        rows: Part,
+        reply: Callable[[Answers | Exception], None],
+        *,
+        shape: Hashable = None,
+        length: int = 1,
+        deadline_s: float = math.inf,
+        flow: Hashable = None,
+        priority: int = 0,
+        listener: TicketListener | None = None,
+        further: bool = False,
+    ) -> SentTicket:
+        """Put rows behind what is sent next; `further`: of a request that was let in already."""
         count = len(rows)
         pieces = self._codec.pack(rows)
         size = sum(map(len, pieces))
@@ -356,11 +343,8 @@ class EngineQueue(asyncio.Protocol):
                 info = BatchInfo(each.shape, ran.mates)
                 each.listener.ran(each.arrived_s, ran.started_s, ran.ended_s, info)
         if ran.counted_here:
-            rows = sum(count for count, _ in ran.mates)
-            cost = rows * max(length for _, length in ran.mates)
-            useful = sum(count * length for count, length in ran.mates)
             spent_s = ran.ended_s - ran.started_s
-            self._observe.batch(rows, cost, 1 - useful / cost, waited_s, spent_s)
+            self._observe.batch(*batch_figures(ran.mates), waited_s, spent_s)
         else:
             self._observe.queued(waited_s)
         answers = Answers(ran.outputs, 0, sum(ran.counts), ran.faults)

@@ -78,7 +78,6 @@ class LoadedReply(Told):
 
     variant: str
     provider: str
-    runtime_version: str
     placement: dict[str, Any] | None
     slots: Annotated[int, Field(ge=1)]
     """How many batches run at once."""
@@ -102,7 +101,6 @@ class LoadedReply(Told):
         return cls(
             variant=engine.variant,
             provider=engine.provider,
-            runtime_version=engine.runtime_version,
             placement=None if placement is None else asdict(placement),
             slots=slots,
             rule=asdict(rule),

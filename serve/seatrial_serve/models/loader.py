@@ -17,7 +17,7 @@ from seatrial_contracts.identities import Identities
 from seatrial_contracts.manifest import Manifest
 from seatrial_serve.engines.footprint import Growths, footprint, graph_of
 from seatrial_serve.engines.front import NotAdmitted, SharedEngine, open_shared
-from seatrial_serve.engines.loader import EngineLoader
+from seatrial_serve.engines.loader import EngineLoader, ProvenEngine
 from seatrial_serve.inference.engine import Engine
 from seatrial_serve.inference.load_gate import Admitted
 from seatrial_serve.metrics.metrics import Metrics
@@ -121,9 +121,13 @@ class Loader:
             trust.check_opened(entry.name, bundle, signed)
         if not settings.allow_breaking:
             self._repository.check_replacement(entry, bundle.contract)
-        model = (
+        engine, admitted, rule = (
             self._shared(bundle, entry) if self._engine_addresses else self._opened(bundle, entry)
         )
+        with ExitStack() as unless_served:
+            unless_served.callback(engine.close)
+            model = self._served(engine, admitted, rule, entry)
+            unless_served.pop_all()
         bundle.let_go()
         if trust is not None:
             trust.remember(bundle)
@@ -139,21 +143,16 @@ class Loader:
         )
         return model
 
-    def _opened(self, bundle: Bundle, entry: Entry) -> ServedModel:
-        """The model of an engine in this process."""
+    def _opened(self, bundle: Bundle, entry: Entry) -> ProvenEngine:
+        """An engine in this process."""
 
         def tell(found: GateResult) -> None:
             entry.gate = found
 
-        engine, admitted, rule = self._load(bundle, self._variant(entry), tell)
-        with ExitStack() as unless_served:
-            unless_served.callback(engine.close)
-            model = self._served(engine, admitted, rule, entry)
-            unless_served.pop_all()
-        return model
+        return self._load(bundle, self._variant(entry), tell)
 
-    def _shared(self, bundle: Bundle, entry: Entry) -> ServedModel:
-        """The model of engines in engine processes."""
+    def _shared(self, bundle: Bundle, entry: Entry) -> tuple[SharedEngine, Admitted, BatchRule]:
+        """What stands here for engines in engine processes."""
         try:
             engine = open_shared(
                 self._engine_addresses, bundle, entry.name, self._variant(entry),
@@ -162,14 +161,9 @@ class Loader:
         except NotAdmitted as refused:
             entry.gate = refused.gate
             raise refused.error from None
-        entry.gate = engine.loaded.gate.found
-        entry.memory_bytes = engine.memory_bytes
-        with ExitStack() as unless_served:
-            unless_served.callback(engine.close)
-            loaded = engine.loaded
-            model = self._served(engine, loaded.admitted(bundle), loaded.batch_rule, entry)
-            unless_served.pop_all()
-        return model
+        loaded = engine.loaded
+        entry.gate, entry.memory_bytes = loaded.gate.found, engine.memory_bytes
+        return engine, loaded.admitted(bundle), loaded.batch_rule
 
     def _variant(self, entry: Entry) -> str | None:
         return self._settings.variant or entry.variant

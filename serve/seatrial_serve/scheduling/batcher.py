@@ -21,6 +21,7 @@ from seatrial_serve.scheduling.ticket import (
     Ticket,
     TicketListener,
     Unobserved,
+    batch_figures,
     latest,
     reply_to_all,
     resolve,
@@ -457,22 +458,17 @@ class Batcher(Generic[Rows, Answers]):
     def _deliver(
         self, batch: list[Ticket[Rows, Answers]], answers: Answers, started: float
     ) -> None:
-        rows = useful = longest = 0
-        for ticket in batch:
-            rows += ticket.count
-            useful += ticket.count * ticket.length
-            longest = max(longest, ticket.length)
+        rows, cost, padding = batch_figures([(each.count, each.length) for each in batch])
         if len(answers.rows) != rows:
             text = f"{len(answers.rows)} answers for {rows} rows; this is a bug in seatrial"
             reply_to_all(batch, ModelError("E_OUTPUT_CONTRACT", text))
             return
         ended = self._clock()
         tell_listeners(batch, started, ended)
-        cost = rows * longest
         self._observe.batch(
             rows,
             cost,
-            1 - useful / cost,
+            padding,
             [started - ticket.arrived_s for ticket in batch],
             ended - started,
         )

@@ -139,6 +139,20 @@ def resolve(future: asyncio.Future[Answers], answers: Answers | Exception) -> No
         future.set_result(answers)
 
 
+def batch_figures(mates: Sequence[tuple[int, int]]) -> tuple[int, int, float]:
+    """Rows of a batch, its cost, and the share of that which is padding.
+
+    `mates`: rows and padded length of each ticket in it. The cost is rows times the longest.
+    """
+    rows = useful = longest = 0
+    for count, length in mates:
+        rows += count
+        useful += count * length
+        longest = max(longest, length)
+    cost = rows * longest
+    return rows, cost, 1 - useful / cost
+
+
 def tell_listeners(batch: Sequence[Ticket[Any, Any]], started_s: float, ended_s: float) -> None:
     """Tell each request of a batch that it ran, and with which others."""
     info = None
