@@ -11,7 +11,8 @@ from pydantic import model_validator
 
 from seatrial_contracts.compare import Array
 from seatrial_contracts.contract_fields import ContractFields, is_field_name, object_schema
-from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.kinds.embedding import NO_PROMPT
 from seatrial_contracts.kinds.kind import Column, JsonSchema
 from seatrial_contracts.kinds.mapped_kind import MappedKind
 from seatrial_contracts.kinds.output_kind import (
@@ -28,14 +29,25 @@ RowsOrColumns = Sequence[Mapping[str, Any]] | Mapping[str, Column]
 
 
 def prompted(given: RowsOrColumns, prompts: Mapping[str, str]) -> RowsOrColumns:
-    """Validated rows or columns with these prompts before their texts."""
+    """Validated rows or columns with these prompts before their texts.
+
+    Raises `Refusal` for token ids, before which no text can be put.
+    """
     for name, prompt in prompts.items():
         given = (
-            {**given, name: [prompt + text for text in given[name]]}
+            {**given, name: [behind(prompt, text, name) for text in given[name]]}
             if isinstance(given, Mapping)
-            else [{**row, name: prompt + row[name]} for row in given]
+            else [{**row, name: behind(prompt, row[name], name)} for row in given]
         )
     return given
+
+
+def behind(prompt: str, text: Any, name: str) -> str:
+    """The text of this field behind a prompt. Raises `Refusal` for token ids."""
+    if isinstance(text, str):
+        return prompt + text
+    mend = f'send the ids of the prompt with them, and "prompt": "{NO_PROMPT}"'
+    raise Refusal("E_OPTION", f"input '{name}'", "token ids behind a prompt", "a text", mend)
 
 
 def unprompted(given: RowsOrColumns, prompts: Mapping[str, str]) -> RowsOrColumns:

@@ -130,6 +130,9 @@ class ContractFields(PlainValue):
             if kind.nullable:
                 got = f"an answer about '{about}', which may be missing"
                 raise DeclarationError(where, got, "an input that is always there")
+            if kind.takes_token_ids and field.kind.needs_text:
+                got = f"an answer about '{about}', whose token_ids have no text"
+                raise DeclarationError(where, got, "a text without token_ids")
             try:
                 field.kind.check_about(kind)
             except DeclarationError as error:

@@ -22,7 +22,7 @@ from seatrial_contracts.kinds.missing import (
     marked_stage,
     present_rows,
 )
-from seatrial_contracts.kinds.raw_tensor import LENGTH, PRESENT, RawTensor
+from seatrial_contracts.kinds.raw_tensor import LENGTH, PRESENT, TOKEN_IDS, RawTensor
 
 
 class InputField(BaseModel):
@@ -74,8 +74,12 @@ class InputField(BaseModel):
     def raw_tensors(self) -> tuple[RawTensor, ...]:
         """What clients send of this field over V2 and gRPC, the values first."""
         kind, name = self.kind, self.name
-        found = [RawTensor(name, kind.datatype, kind.row_shape, self.optional, kind.want())]
-        if kind.ragged:
+        optional = self.optional or kind.takes_token_ids
+        found = [RawTensor(name, kind.datatype, kind.row_shape, optional, kind.want())]
+        if kind.takes_token_ids:
+            want = f"the ids of its tokens, in the place of '{name}'"
+            found.append(RawTensor(f"{name}_{TOKEN_IDS}", "INT64", (None,), True, want))
+        if kind.ragged or kind.takes_token_ids:
             want = "how many of the row's values count"
             found.append(RawTensor(f"{name}_{LENGTH}", "INT64", (1,), True, want))
         if kind.marked:
@@ -105,6 +109,12 @@ class InputField(BaseModel):
         """
         kind, where = self.kind, f"input '{self.name}'"
         values = columns.get(self.name)
+        ids = columns.get(f"{self.name}_{TOKEN_IDS}") if kind.takes_token_ids else None
+        if ids is not None and values is not None:
+            got = f"'{self.name}_{TOKEN_IDS}' beside it"
+            raise Refusal("E_UNKNOWN_FIELD", where, got, "one of the two in a request")
+        if ids is not None:
+            return self._of_ids(ids, columns)
         if values is None:
             if not self.optional:
                 raise Refusal("E_MISSING", where, "nothing", kind.want())
@@ -125,6 +135,17 @@ class InputField(BaseModel):
             mark = None if present is None else np.asarray(present)
             return present_rows(values, mark, kind.column)
         except Refusal as refusal:
+            raise refusal.at(", ".join(filter(None, (where, refusal.where)))) from None
+
+    def _of_ids(self, ids: Column, columns: Mapping[str, Column]) -> Column:
+        """The validated column of texts that came as token ids. Raises `Refusal`."""
+        present = columns.get(f"{self.name}_{PRESENT}") if self.kind.marked else None
+        mark = None if present is None else np.asarray(present)
+        try:
+            rows = self._rows_of(ids, columns.get(f"{self.name}_{LENGTH}"))
+            return present_rows(rows, mark, self.kind.id_column)
+        except Refusal as refusal:
+            where = f"input '{self.name}_{TOKEN_IDS}'"
             raise refusal.at(", ".join(filter(None, (where, refusal.where)))) from None
 
     def _default_column(self, rows: int) -> Column:

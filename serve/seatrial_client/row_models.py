@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -11,9 +11,9 @@ PLAIN: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolea
 BOUNDS = {
     "minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt",
     "minLength": "min_length", "maxLength": "max_length",
-    "minItems": "min_length", "maxItems": "max_length",
 }  # fmt: skip
-"""JSON Schema's words -> Pydantic's."""
+ITEM_BOUNDS = {"minItems": "min_length", "maxItems": "max_length"}
+"""JSON Schema's words -> Pydantic's: of single values, and of lists."""
 
 
 class StrictRow(BaseModel):
@@ -46,9 +46,13 @@ def annotation_of(name: str, schema: JsonSchema) -> Any:
     if "enum" in schema:
         return Literal[tuple(schema["enum"])]
     kind = schema.get("type")
+    if isinstance(kind, list):
+        types = tuple(annotation_of(name, {**schema, "type": each}) for each in kind)
+        return Union[types]  # noqa: UP007  (built at run time)
     if kind == "object" and "properties" in schema:
         return row_model(name, schema)
-    bounds = {ours: schema[word] for word, ours in BOUNDS.items() if word in schema}
+    words = ITEM_BOUNDS if kind == "array" else BOUNDS
+    bounds = {ours: schema[word] for word, ours in words.items() if word in schema}
     if kind == "array":
         item = annotation_of(name, schema.get("items", {}))
         return Annotated[list[item], Field(**bounds)]  # type: ignore[valid-type]

@@ -63,6 +63,8 @@ class _Types:
             self.used.add("Literal")
             return f"Literal[{', '.join(map(_literal, schema['enum']))}]"
         kind = schema.get("type")
+        if isinstance(kind, list):
+            return " | ".join(self.of(name, {**schema, "type": each}) for each in kind)
         if kind == "object" and "properties" in schema:
             return self._object(name, schema)
         if kind == "array":

@@ -27,6 +27,7 @@ from pydantic import TypeAdapter
 import seatrial as st
 from seatrial_contracts.kinds.kind import Array
 from support.declared import row_of
+from support.embedded import LETTERS, TOKENIZER
 
 Feeds = Mapping[str, Array]
 Drawn = np.random.Generator
@@ -294,6 +295,13 @@ def some_text(random: Drawn, shift: float) -> str:
     return "".join(random.choice(list("aé年 b"), int(random.integers(0, 30 + 30 * shift))))
 
 
+def token_ids(random: Drawn, shift: float) -> list[int]:
+    """Ids of the letter tokenizer, every other row with the special tokens around them."""
+    size = int(random.integers(1, 20 + 20 * shift))
+    ids: list[int] = random.integers(4, 4 + len(LETTERS), size).tolist()
+    return [2, *ids, 3] if random.random() < 0.5 else ids
+
+
 def days_of(text: str) -> int:
     return (date.fromisoformat(text) - EPOCH).days
 
@@ -517,6 +525,11 @@ KINDS: dict[str, InputKind] = {
     "a plain text": InputKind(
         Annotated[str, st.Text(max_chars=60)], some_text, {"chars": len},
         present(lambda x: np.array([word[:59] for word in x], object)), shorter(59),
+    ),
+    "token ids of a text": InputKind(
+        Annotated[str, st.Text(tokenizer=TOKENIZER, max_tokens=70, token_ids=True)], token_ids,
+        {"chars": lambda ids: sum(each > 3 for each in ids), "unknown": lambda ids: 0.0},
+        cut("x_mask", 12), shorter(12),
     ),
     "bfloat16": InputKind(
         Annotated[float, st.Number(dtype="bfloat16", ge=-8, le=8)],

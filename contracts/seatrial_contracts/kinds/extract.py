@@ -83,6 +83,10 @@ class Extract(MappedKind):
         if self.nullable or not self.of:
             raise DeclarationError("st.Extract", "no text", 'the field of a text: of="pair"')
 
+    @property
+    def needs_text(self) -> bool:
+        return True
+
     def check_about(self, kind: Kind) -> None:
         check_text("st.Extract", self.of, self.text, kind)
 

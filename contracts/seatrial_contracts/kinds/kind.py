@@ -318,6 +318,11 @@ class Kind(Declared):
         return False
 
     @property
+    def takes_token_ids(self) -> bool:
+        """May the ids of its tokens stand in the place of a text?"""
+        return False
+
+    @property
     def input_only(self) -> str | None:
         """What makes it no answer, where it could be one but for that."""
         return None
@@ -360,6 +365,10 @@ class Kind(Declared):
         `staged`, the input of its host stage. Raises `Refusal` at "row 3".
         """
         raise NotImplementedError(f"{self.name} is an output kind: no rows come with it")
+
+    def id_column(self, rows: Sequence[Array]) -> Column:
+        """The same of a kind that `takes_token_ids`, from the ids of each row."""
+        raise NotImplementedError(f"{self.name} takes no token ids: this is a bug in seatrial")
 
     def wire(self, value: Any) -> Any:
         """One row's JSON value as V2 has it: an element, or nested lists of them.

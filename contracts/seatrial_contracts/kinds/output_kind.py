@@ -118,6 +118,11 @@ class OutputKind(Kind):
         schema = super().told_schema()
         return schema if self.about is None else {**schema, "x-about": self.about}
 
+    @property
+    def needs_text(self) -> bool:
+        """Does `client` read the text that it is about, which token ids do not have?"""
+        return False
+
     def check_about(self, kind: Kind) -> None:
         """Raise `DeclarationError` where the answer cannot be about a field of this kind."""
 

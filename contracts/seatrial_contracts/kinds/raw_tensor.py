@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-LENGTH, PRESENT = "length", "present"
-"""What the tensors are called that say how much of a row counts, and whether it is there."""
+LENGTH, PRESENT, TOKEN_IDS = "length", "present", "token_ids"
+"""What the tensors beside a field's own are called.
+
+They say how much of a row counts, and whether it is there, or hold token ids in a text's place.
+"""
 
 
 class RawTensor(NamedTuple):

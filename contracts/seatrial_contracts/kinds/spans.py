@@ -114,6 +114,10 @@ class Spans(MappedKind):
             want = f"one that a span can have: {', '.join(sorted(seen))}"[:300]
             raise DeclarationError("st.Spans", f"ignore_labels with {odd[0]!r}", want)
 
+    @property
+    def needs_text(self) -> bool:
+        return True
+
     def check_about(self, kind: Kind) -> None:
         if not isinstance(kind, Text):
             raise DeclarationError("st.Spans", f"of={self.of!r}, a {kind.name}", "an st.Text")

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, WrapValidator
 
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.kind import (
     ESCAPED_BYTES,
     SHORT_BYTES,
+    Array,
     Column,
     Edge,
     JsonSchema,
     Stage,
     Word,
+    refuse,
     text_of,
 )
 from seatrial_contracts.kinds.plain_text import PlainText
+from seatrial_contracts.kinds.token_ids import TokenIdReader
 from seatrial_contracts.kinds.tokenised import (
     CHEAP_CHARS,
     EXAMPLE,
     SPECIAL_TOKENS,
     Tokenised,
     fill,
+    front_name,
     load_tokenizer,
+    unknown_id,
 )
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
     from tokenizers import Tokenizer
+
+
+ID_BYTES = 12
+"""A token id in JSON at most, with the comma and a space after it."""
 
 
 class Text(Tokenised):
@@ -57,11 +68,16 @@ class Text(Tokenised):
 
     `holds` is a special token that every text has to hold once, beside `special="take"`: the
     `[MASK]` of a model that fills it. A text that holds it otherwise is refused.
+
+    With `token_ids`, a list of the ids of its tokens may stand in the place of a text, for clients
+    that tokenise by themselves: with the special tokens around them, or without. They are checked
+    as tokens and never cut; whether a text has these tokens is not asked.
     """
 
     kind: Literal["text"] = "text"
     overflow: Literal["refuse", "truncate"] = "refuse"
     holds: Word | None = None
+    token_ids: Annotated[bool, Field(exclude_if=operator.not_)] = False
 
     def declared(self, annotation: Any, nullable: bool) -> Self | PlainText:
         if annotation is not str:
@@ -110,6 +126,20 @@ class Text(Tokenised):
     def texts_of(self, value: Any) -> tuple[str, ...]:
         return (value,)
 
+    @property
+    def takes_token_ids(self) -> bool:
+        return self.token_ids
+
+    def id_reader(self, tokenizer: Tokenizer, file: bytes) -> TokenIdReader | None:
+        if not self.token_ids:
+            return None
+        return TokenIdReader(
+            tokenizer,
+            tokenizer.encode(EXAMPLE),
+            unknown_id(file),
+            takes_special=self.special == "take",
+        )
+
     def blank(self) -> str:
         return self.holds or ""
 
@@ -121,25 +151,40 @@ class Text(Tokenised):
         return len(value) <= CHEAP_CHARS
 
     def annotation(self) -> Any:
-        return Annotated[
+        text = Annotated[
             str, Field(min_length=self.min_chars, max_length=self.max_chars, strict=True)
         ]
+        return Annotated[text, WrapValidator(self._validated)] if self.token_ids else text
+
+    def _validated(self, value: Any, validate: Callable[[Any], str]) -> str | list[int]:
+        """A text, or the ids of its tokens."""
+        if not isinstance(value, list):
+            return validate(value)
+        if not all(type(each) is int for each in value):
+            refuse("E_TYPE", "a list of other values than token ids", self.want())
+        if not 0 < len(value) <= self.max_tokens:
+            refuse("E_TOKENS", f"{len(value)} token ids", f"1 to {self.max_tokens} of them")
+        return value
 
     def breaks(self, option: str, old: Self) -> bool:
+        if option == "token_ids":
+            return old.token_ids
         if option == "overflow":
             return self.overflow == "refuse"
         return super().breaks(option, old)
 
     def want(self) -> str:
-        return (
+        text = (
             f"a text of {self.min_chars} to {self.max_chars} characters"
             if self.max_chars > 1
             else "a text of one character at most"
         )
+        return f"{text}, or the ids of its tokens" if self.token_ids else text
 
     @property
     def most_bytes(self) -> int:
-        return self.max_chars * ESCAPED_BYTES + SHORT_BYTES
+        ids = self.max_tokens * ID_BYTES if self.token_ids else 0
+        return max(self.max_chars * ESCAPED_BYTES, ids) + SHORT_BYTES
 
     def column(self, values: Column) -> Column:
         texts = [text_of(value, place, self.want()) for place, value in enumerate(values)]
@@ -150,8 +195,41 @@ class Text(Tokenised):
                 )
         return texts
 
+    def id_column(self, rows: Sequence[Array]) -> Column:
+        found = [row.tolist() for row in rows]
+        for place, ids in enumerate(found):
+            if not 0 < len(ids) <= self.max_tokens:
+                got, want = f"{len(ids)} token ids", f"1 to {self.max_tokens} of them"
+                raise Refusal("E_TOKENS", f"row {place}", got, want)
+        return found
+
     def json_schema(self) -> JsonSchema:
-        return {"type": "string", "minLength": self.min_chars, "maxLength": self.max_chars}
+        text = {"type": "string", "minLength": self.min_chars, "maxLength": self.max_chars}
+        if not self.token_ids:
+            return text
+        ids = {"items": {"type": "integer", "minimum": 0}, "minItems": 1}
+        return {**text, "type": ["string", "array"], **ids, "maxItems": self.max_tokens}
+
+    def check_rows(self, values: Sequence[Any], files: Mapping[str, bytes], name: str) -> None:
+        """Also raise where the ids of a row's tokens would not become what its text becomes."""
+        texts = [value for value in values if isinstance(value, str)]
+        super().check_rows(texts, files, name)
+        if not self.token_ids:
+            return
+        stage, plain = self.stage(name, files), load_tokenizer(files[front_name(name)])
+        plain.encode_special_tokens = self.special != "take"
+        for place, text in enumerate(texts):
+            made, whole = stage(text), plain.encode(text).ids
+            if len(whole) > len(made[0]):  # it is cut
+                continue
+            for ids in (whole, plain.encode(text, add_special_tokens=False).ids):
+                if ids and not all(map(np.array_equal, stage(ids), made)):
+                    raise DeclarationError(
+                        f"input '{name}', row {place}",
+                        "token ids that become another row than their text",
+                        "the same row of both",
+                        "leave token_ids out: the tokenizer does more than its ids say",
+                    )
 
     def example(self) -> Any:
         few = max(1, self.max_tokens - SPECIAL_TOKENS)  # plain letters: a token each at most

@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
 from seatrial_contracts.kinds.kind import Array, Features, Kind, Stage, TensorSpec
 from seatrial_contracts.kinds.notes import TextNote
+from seatrial_contracts.kinds.token_ids import GivenTokens, TokenIdReader
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -43,6 +44,8 @@ BERT's puts 2 around one and 3 around two, RoBERTa's 2 and 4.
 """
 MOST_TOKEN_CHARS = 16
 """The most characters of a drawn text for each token; the example's tokens have 4 to 5."""
+NO_TEXT = ("",)
+"""The texts of a row that came as token ids."""
 TOO_SHORT = "too short to respect the provided max_length"
 """What tokenizers say where the text to be cut cannot be cut by enough."""
 ODD = (
@@ -215,17 +218,22 @@ class Tokenised(Kind):
     def blank(self) -> Any:
         """A value whose texts are all empty."""
 
-    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
-        return Tokenise(self, self._tokenizer(name, files), noted=False)
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Tokenise:
+        return self._tokenise(files[front_name(name)], noted=False)
 
-    def noting_stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
-        return Tokenise(self, self._tokenizer(name, files), noted=True)
+    def noting_stage(self, name: str, files: Mapping[str, bytes]) -> Tokenise:
+        return self._tokenise(files[front_name(name)], noted=True)
 
-    def _tokenizer(self, name: str, files: Mapping[str, bytes]) -> Tokenizer:
-        tokenizer = load_tokenizer(files[front_name(name)])
+    def _tokenise(self, file: bytes, *, noted: bool) -> Tokenise:
+        tokenizer = load_tokenizer(file)
         tokenizer.encode_special_tokens = self.special != "take"
+        reader = self.id_reader(tokenizer, file)
         self.truncated(tokenizer)
-        return tokenizer
+        return Tokenise(self, tokenizer, reader, noted=noted)
+
+    def id_reader(self, tokenizer: Tokenizer, file: bytes) -> TokenIdReader | None:
+        """What takes token ids in the place of texts; None where the contract takes none."""
+        return None
 
     def check_rows(self, values: Sequence[Any], files: Mapping[str, bytes], name: str) -> None:
         if self.special is not None:
@@ -244,7 +252,9 @@ class Tokenised(Kind):
                 )
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
-        unknown = unknown_id(files[front_name(name)])
+        file = files[front_name(name)]
+        unknown = unknown_id(file)
+        decode = load_tokenizer(file).decode if self.takes_token_ids else None
         inputs = [WHAT.get(each, each) for each in self._model_inputs]
         ids = inputs.index("ids")
 
@@ -252,8 +262,13 @@ class Tokenised(Kind):
             tokens = stage(value)[ids] if stage is not None else np.zeros(1)
             return float(np.mean(tokens == unknown))
 
+        def texts_of(value: Any) -> tuple[str, ...]:
+            if decode is not None and isinstance(value, list):
+                return (decode(value),)
+            return self.texts_of(value)
+
         def features(values: Any) -> Mapping[str, Any]:
-            texts = list(zip(*map(self.texts_of, values), strict=True))
+            texts = list(zip(*map(texts_of, values), strict=True))
             chars = {
                 f"{word}_chars".lstrip("_"): list(map(len, own))
                 for word, own in zip(self.text_names, texts, strict=True)
@@ -266,8 +281,10 @@ class Tokenised(Kind):
 class Tokenise:
     """The host stage of texts. With `noted`, it keeps where the tokens lie in them."""
 
-    def __init__(self, kind: Tokenised, tokenizer: Tokenizer, *, noted: bool) -> None:
-        self.tokenizer = tokenizer
+    def __init__(
+        self, kind: Tokenised, tokenizer: Tokenizer, ids: TokenIdReader | None, *, noted: bool
+    ) -> None:
+        self.tokenizer, self._ids = tokenizer, ids
         self._max_tokens, self._noted = kind.max_tokens, noted
         self._texts_of, self._names = kind.texts_of, kind.text_names
         self._held = kind.held
@@ -276,30 +293,44 @@ class Tokenise:
 
     def __call__(self, value: Any) -> tuple[Any, ...]:
         """The model's inputs, and the note behind them. Raises `Refusal`."""
+        if self._ids is not None and isinstance(value, list):
+            return self._made(NO_TEXT, self._ids.read(value))
         texts = self._texts_of(value)
         return self._made(texts, self._encoded(texts))
 
     def together(self, values: Sequence[Any]) -> list[tuple[Any, ...] | Refusal]:
         """Encode several values, while others may use the interpreter."""
-        texts = [self._texts_of(value) for value in values]
-        given = [each[0] if len(each) == 1 else each for each in texts]
-        encode = self.tokenizer.encode_batch if self._noted else self.tokenizer.encode_batch_fast
-        try:
-            encodings: Sequence[Encoding | None] = encode(given)
-        except Exception as error:  # tokenizers' own, of no class
-            if TOO_SHORT not in str(error):
-                raise
-            encodings = [None] * len(texts)
+        texts = [
+            None if self._ids is not None and isinstance(value, list) else self._texts_of(value)
+            for value in values
+        ]
+        encodings = iter(self._all_encoded([each for each in texts if each is not None]))
         found: list[tuple[Any, ...] | Refusal] = []
-        for each, encoding in zip(texts, encodings, strict=True):
+        for value, each in zip(values, texts, strict=True):
+            encoding = None if each is None else next(encodings)
             try:
-                found.append(self._made(each, encoding or self._encoded(each)))
+                found.append(
+                    self(value) if each is None or encoding is None else self._made(each, encoding)
+                )
             except Refusal as refusal:
                 found.append(refusal)
         return found
 
+    def _all_encoded(self, texts: Sequence[tuple[str, ...]]) -> Sequence[Encoding | None]:
+        """The encodings of several values; None where each has to be tried alone."""
+        given = [each[0] if len(each) == 1 else each for each in texts]
+        encode = self.tokenizer.encode_batch if self._noted else self.tokenizer.encode_batch_fast
+        try:
+            return list(encode(given))
+        except Exception as error:  # tokenizers' own, of no class
+            if TOO_SHORT not in str(error):
+                raise
+            return [None] * len(texts)
+
     def cuts(self, value: Any) -> bool:
         """Does it cut this value? Raises `Refusal`."""
+        if self._ids is not None and isinstance(value, list):
+            return False
         return bool(self._encoded(self._texts_of(value)).overflowing)
 
     def _encoded(self, texts: tuple[str, ...]) -> Encoding:
@@ -310,7 +341,7 @@ class Tokenise:
                 raise
             raise self._refusal("more tokens, whatever is cut") from None
 
-    def _made(self, texts: tuple[str, ...], encoding: Encoding) -> tuple[Any, ...]:
+    def _made(self, texts: tuple[str, ...], encoding: Encoding | GivenTokens) -> tuple[Any, ...]:
         if not 0 < len(encoding) <= self._max_tokens:
             raise self._refusal(f"{len(encoding)} tokens")
         if self._held_id is not None and encoding.ids.count(self._held_id) != 1:
@@ -324,7 +355,7 @@ class Tokenise:
         return Refusal("E_TOKENS", "", f"{noun} {got}", f"1 to {self._max_tokens} tokens")
 
 
-MAKE: Mapping[str, Callable[[Encoding], Array]] = {
+MAKE: Mapping[str, Callable[[Encoding | GivenTokens], Array]] = {
     "ids": lambda encoding: np.array(encoding.ids, np.int64),
     "mask": lambda encoding: np.ones(len(encoding), np.int64),
     "types": lambda encoding: np.array(encoding.type_ids, np.int64),
@@ -338,7 +369,9 @@ def encoded(tokenizer: Tokenizer, texts: tuple[str, ...]) -> Encoding:
     return tokenizer.encode(texts[0], texts[1] if len(texts) > 1 else None)
 
 
-def note_of(texts: tuple[str, ...], names: tuple[str, ...], encoding: Encoding) -> TextNote:
+def note_of(
+    texts: tuple[str, ...], names: tuple[str, ...], encoding: Encoding | GivenTokens
+) -> TextNote:
     """Where the tokens of encoded texts lie in them."""
     offsets, sequences = places_of(encoding)
     return TextNote(
@@ -352,7 +385,7 @@ def note_of(texts: tuple[str, ...], names: tuple[str, ...], encoding: Encoding) 
     )
 
 
-def places_of(encoding: Encoding) -> tuple[Array, Array]:
+def places_of(encoding: Encoding | GivenTokens) -> tuple[Array, Array]:
     """Where each token begins and ends in its text, and which text that is; -1 is none."""
     return (
         np.array(encoding.offsets, np.int64).reshape(-1, 2),
@@ -360,7 +393,9 @@ def places_of(encoding: Encoding) -> tuple[Array, Array]:
     )
 
 
-def cuts_of(encoding: Encoding, texts: int, offsets: Array, sequences: Array) -> tuple[bool, ...]:
+def cuts_of(
+    encoding: Encoding | GivenTokens, texts: int, offsets: Array, sequences: Array
+) -> tuple[bool, ...]:
     """Which texts had more tokens than were kept.
 
     Of two texts, tokenizers list what was cut of the first with what was kept of the second first,

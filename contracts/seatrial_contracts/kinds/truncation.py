@@ -49,6 +49,10 @@ class Truncation(MappedKind):
         if self.nullable or not self.of:
             raise DeclarationError("st.Truncation", "no text", 'the field of a text: of="text"')
 
+    @property
+    def needs_text(self) -> bool:
+        return True
+
     def check_about(self, kind: Kind) -> None:
         check_text("st.Truncation", self.of, self.text, kind)
 

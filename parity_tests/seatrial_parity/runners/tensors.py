@@ -13,7 +13,7 @@ from seatrial_contracts.host_stage import in_batches
 from seatrial_contracts.kinds.floats import rounded
 from seatrial_contracts.kinds.kind import Array, Kind
 from seatrial_contracts.kinds.mapped_kind import unstacked
-from seatrial_contracts.kinds.raw_tensor import LENGTH, PRESENT
+from seatrial_contracts.kinds.raw_tensor import LENGTH, PRESENT, TOKEN_IDS
 from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
 
 Tensors = dict[str, tuple[str, Array]]
@@ -55,12 +55,30 @@ def _raw(name: str, kind: Kind, given: Sequence[Any]) -> Tensors:
         stand_in = next(value for value in given if value is not None)
         given = [stand_in if value is None else value for value in given]
         made[f"{name}_{PRESENT}"] = "BOOL", present[:, None]
+    if kind.takes_token_ids and any(isinstance(value, list) for value in given):
+        return made | _token_ids(name, given)
     values = [_value(kind, value) for value in given]
     if kind.ragged:
         lengths = np.array([len(value) for value in values], np.int64)
         made[f"{name}_{LENGTH}"] = "INT64", lengths[:, None]
         values = [filled_up(value, int(lengths.max())) for value in values]
     return {name: (kind.datatype, shaped(values, kind)), **made}
+
+
+def _token_ids(name: str, given: Sequence[Any]) -> Tensors:
+    """Texts that came as the ids of their tokens, all of them, and how many each has."""
+    if not all(isinstance(value, list) and {*map(type, value)} == {int} for value in given):
+        raise Inexpressible
+    lengths = np.array([len(value) for value in given], np.int64)
+    try:
+        rows = [np.array(value, np.int64) for value in given]
+    except OverflowError:
+        raise Inexpressible from None
+    ids = np.stack([filled_up(row, int(lengths.max())) for row in rows])
+    return {
+        f"{name}_{TOKEN_IDS}": ("INT64", ids),
+        f"{name}_{LENGTH}": ("INT64", lengths[:, None]),
+    }
 
 
 def filled_up(value: Any, length: int) -> Any:
@@ -147,7 +165,9 @@ def batches(contract: Contract, rows: RawRows, batch_rows: int) -> Iterator[list
     Their lists are of like shape, but for the first side of those that may be of unlike length.
     Raises `Inexpressible`.
     """
-    ragged = {field.name for field in contract.inputs if field.kind.ragged}
+    ragged = {
+        field.name for field in contract.inputs if field.kind.ragged or field.kind.takes_token_ids
+    }
     shapes = [
         tuple(
             (name, shape)

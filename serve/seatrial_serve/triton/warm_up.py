@@ -15,6 +15,7 @@ import numpy as np
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.element_types import DTYPES, V2_DATATYPES
 from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.raw_tensor import TOKEN_IDS
 from seatrial_serve.inference.engine import Engine
 from seatrial_serve.runtimes.triton_types import wide
 from seatrial_serve.triton.config import data_type
@@ -50,6 +51,9 @@ def tensors_of_row(bundle: Bundle, raw: Any) -> Tensors:
     for field in bundle.contract.inputs:
         value = row[field.name]
         if value is None and field.kind.marked:
+            continue
+        if field.kind.takes_token_ids and isinstance(value, list):
+            tensors[f"{field.name}_{TOKEN_IDS}"] = "INT64", np.array(value, np.int64)
             continue
         if value is None:
             value = "" if field.kind.datatype == "BYTES" else np.nan

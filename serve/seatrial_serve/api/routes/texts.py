@@ -41,17 +41,24 @@ class TextInput:
         return loaded(self._model).engine.front.stages[self.name].tokenizer  # type: ignore[attr-defined]
 
     def rows(
-        self, texts: Sequence[str | Sequence[int]], *, may_cut: bool = True
+        self, texts: Sequence[str | list[int]], *, may_cut: bool = True, as_texts: bool = False
     ) -> list[dict[str, Any]]:
         """Validated rows of texts, or of the ids of their tokens.
 
+        Ids become the text that has them where the contract takes texts alone, or with `as_texts`.
         Without `may_cut`, a text that the model would read in part is refused. Raises `Refusal`.
         """
         contract = self._model.contract
         check_number(texts, contract)
+        as_they_are = self.kind.token_ids and not as_texts
         rows = [
             contract.validate_row(
-                {self.name: text if isinstance(text, str) else self.text_of(text, place)}, place
+                {
+                    self.name: text
+                    if as_they_are or isinstance(text, str)
+                    else self.text_of(text, place)
+                },
+                place,
             )
             for place, text in enumerate(texts)
         ]
@@ -127,7 +134,7 @@ class TextEmbedding:
 
     def job(
         self,
-        texts: Sequence[str | Sequence[int]],
+        texts: Sequence[str | list[int]],
         options: OptionValues,
         describe: Described,
         *,
@@ -138,7 +145,7 @@ class TextEmbedding:
         Without `may_cut`, a text that the model reads in part is refused. Raises `Refusal`.
         """
         prompts = self.model.contract.prompts(options)
-        rows = prompted(self.input.rows(texts), prompts)
+        rows = prompted(self.input.rows(texts, as_texts=bool(prompts)), prompts)
         return Job(rows, partial(self._reply, options, describe, may_cut), prompts=prompts)
 
     def _reply(

@@ -24,7 +24,7 @@ export function inputFor(schema) {
   if (MOMENTS.includes(schema["x-kind"])) return dateInput;
   if (schema.type === "boolean") return flagInput;
   if (schema.type === "number" || schema.type === "integer") return numberInput;
-  if (schema.type === "string") return schema.examples ? wordInput : textInput;
+  if ([schema.type].flat().includes("string")) return schema.examples ? wordInput : textInput;
   if (schema.type === "object" && Object.values(schema.properties).every(({ type }) => type === "string")) return textsInput;
   return jsonInput;
 }

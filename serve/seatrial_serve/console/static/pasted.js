@@ -49,7 +49,8 @@ function rowsOfCsv(text, { inputs, packed }) {
 function valueOf(cell, property, delimiter, packed) {
   const schema = plain(property) ?? {};
   const text = cell.trim();
-  if (text === "" && schema.type !== "string") return null;
+  const isText = [schema.type].flat().includes("string"); // token ids may stand in its place
+  if (text === "" && !isText) return null;
   if (text === "" && property.anyOf) return null;
   if (schema.enum) return schema.enum.find((word) => String(word) === text) ?? cell;
   if (schema.type === "number" || schema.type === "integer") {
@@ -57,7 +58,7 @@ function valueOf(cell, property, delimiter, packed) {
     return packed && Number.isFinite(Number(number)) ? Number(number) : number;
   }
   if (schema.type === "boolean") return TRUE.includes(text.toLowerCase());
-  if (schema.type === "string") return cell;
+  if (isText) return cell;
   try {
     return parsed(text);
   } catch {
