@@ -178,6 +178,21 @@ async def test_each_front_gets_the_answers_to_its_own_rows_from_shared_batches(
         assert one.told.waits + other.told.waits == 9
 
 
+async def test_a_batch_whose_clients_have_all_left_is_counted_once(
+    house: House, held: Held
+) -> None:
+    async with house.front() as one, house.front() as other:
+        held.gate.clear()
+        leaves = asyncio.create_task(one.ask(50))
+        await until(lambda: held.seen and held.seen[-1] == [50.0])
+        leaves.cancel()
+        await until(lambda: not one.queue._asked)
+        held.gate.set()
+        assert await other.ask(1) == [2]
+        await until(lambda: sum(one.told.batches + other.told.batches) == 2)
+        assert one.told.waits + other.told.waits == 1, "nobody waited for the first"
+
+
 async def test_one_load_for_all_and_the_last_one_to_give_it_up_closes_it(
     house: House, runtime: FakeRuntime
 ) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from pydantic import ValidationError
 
-from seatrial_contracts.answer_faults import OutputFault
+from seatrial_contracts.answer_faults import NO_ROWS, OutputFault
 from seatrial_contracts.bundle import open_bundle
 from seatrial_contracts.errors import ModelError, OutOfMemory, SeatrialError
 from seatrial_contracts.host_stage import ColumnBlock, Part
@@ -77,6 +77,7 @@ class AskedTicket:
     def ran(self, arrived_s: float, started_s: float, ended_s: float, batch: BatchInfo) -> None:  # noqa: ARG002  (the front knows when it came)
         """See `TicketListener`."""
         self.started_s, self.ended_s, self.info = started_s, ended_s, batch
+        self.front.ran(self)
 
     def reply(self, answers: Answers | Exception) -> None:
         """It has an answer, or has failed."""
@@ -97,6 +98,9 @@ class HostedVersion(Unobserved):
         self.slots = self.engine.slots or runs
         self.fronts: set[FrontConnection] = set()
         self._ended: list[tuple[AskedTicket, Answers | Exception]] = []
+        self._latest: AskedTicket | None = None
+        self._ran: list[AskedTicket] = []
+        """A ticket of each batch that has answers, and is not counted yet."""
         self.batcher: Batcher[Part, Answers] = Batcher(
             proven.rule, lambda parts: self._runner.run(parts, self.batcher.until_s),
             slots=self.slots, max_waiting_rows=max_waiting_rows, observe=self,
@@ -112,14 +116,28 @@ class HostedVersion(Unobserved):
             front.write(json_frame(Kind.SHRUNK, told))
             counted_here = False
 
+    def ran(self, ticket: AskedTicket) -> None:
+        """A ticket was in a batch, which `batch` tells of once more where it has answers."""
+        self._latest = ticket
+
+    def batch(self, *_: object) -> None:
+        """See `Observe`: one of the fronts counts it, whether or not its clients have left."""
+        if self._latest is not None:
+            self._tell_soon()
+            self._ran.append(self._latest)
+
     def ended(self, ticket: AskedTicket, answers: Answers | Exception) -> None:
         """Tell the ticket's front, in one go with those that end in this turn of the loop."""
-        if not self._ended:
-            asyncio.get_running_loop().call_soon(self._tell)
+        self._tell_soon()
         self._ended.append((ticket, answers))
+
+    def _tell_soon(self) -> None:
+        if not self._ended and not self._ran:
+            asyncio.get_running_loop().call_soon(self._tell)
 
     def _tell(self) -> None:
         ended, self._ended = self._ended, []
+        ran, self._ran = self._ran, []
         batches: dict[int, dict[FrontConnection, list[tuple[AskedTicket, Answers]]]] = {}
         for ticket, answers in ended:
             if isinstance(answers, Exception):
@@ -136,6 +154,11 @@ class HostedVersion(Unobserved):
                     for ticket, _ in answered:
                         front.write(failed_frame(ticket, error))
                 counted_here = False
+        told = {id(ticket.info) for ticket, _ in ended}
+        anyone = next(iter(self.fronts), None)
+        for ticket in ran:
+            if id(ticket.info) not in told and anyone is not None:
+                anyone.writelines(packed_ran(of_nobody(ticket)))
 
     async def close(self) -> None:
         """Answer what waits, and let go of the engine."""
@@ -168,6 +191,12 @@ def ran_of(answered: list[tuple[AskedTicket, Answers]], *, counted_here: bool) -
         first.started_s, first.ended_s, first.info.mates, counted_here,
         [ticket.number for ticket, _ in answered], counts, outputs, faults,
     )  # fmt: skip
+
+
+def of_nobody(ticket: AskedTicket) -> Ran:
+    """What a front is told of a batch whose clients have all left, with one of its tickets."""
+    assert ticket.info is not None
+    return Ran(ticket.started_s, ticket.ended_s, ticket.info.mates, True, (), (), {}, NO_ROWS)
 
 
 def failed_frame(ticket: AskedTicket, error: Exception) -> bytes:
@@ -413,6 +442,11 @@ class FrontConnection(asyncio.Protocol):
                 )  # fmt: skip
             except SeatrialError as error:
                 version.ended(asked, error)
+
+    def ran(self, ticket: AskedTicket) -> None:
+        """A ticket was in a batch."""
+        if self._version is not None:
+            self._version.ran(ticket)
 
     def ended(self, ticket: AskedTicket, answers: Answers | Exception) -> None:
         """A ticket has an answer, or has failed."""
