@@ -9,11 +9,12 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from seatrial_contracts.bundle_files import (
     SealedData,
@@ -51,6 +52,22 @@ SIGNATURE_FILE = f"model{UNSEALED_SUFFIX}"
 """The signature of a bundle, in its folder."""
 MAX_SIGNATURE_BYTES = 2**22
 """The largest signature: a statement of as many files as a bundle may have is far smaller."""
+
+
+class Loads(Protocol):
+    """What is loaded of a bundle once it is open."""
+
+    def graph(self, manifest: Manifest) -> str:
+        """The graph: its bytes are kept in memory until they are looked at once more."""
+        ...
+
+    def runs(self, graph: SealedFile) -> bool:
+        """Is a graph of these bytes kept elsewhere as it runs, so that nobody looks at them?
+
+        Its file is verified then, with a part of it in memory at a time. What is kept must need
+        nothing that lies outside of it.
+        """
+        ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,7 +211,7 @@ class Bundle:
             return profile
 
     def let_go(self) -> None:
-        """Keep golden and held-out rows, a graph that was put back and decrypted weights no longer.
+        """Keep golden and held-out rows, the graph that was loaded and decrypted weights no longer.
 
         Whoever looks at them again reads them anew.
         """
@@ -218,18 +235,35 @@ class Bundle:
         ):
             return HostStage(self.contract, self.files)
 
-    def check(self, loads: str | None = None) -> None:
-        """Check the parts of the bundle against each other.
+    def graph(self, name: str) -> bytes:
+        """The bytes of a graph, which needs nothing that lies outside of the bundle.
 
-        `loads`: the graph that is looked at next, which is kept until then.
+        Raises `BundleError` where it does.
+        """
+        files = self.files
+        is_checked = isinstance(files, SealedFiles) and files.is_kept(name)
+        if is_checked or name not in self.onnx_graphs:
+            return files[name]
+        return self._checked_graph(name)
+
+    def check(self, loads: Loads | None = None) -> None:
+        """Check the parts of the bundle against each other; `loads`: see `open_bundle`.
 
         Raises `BundleError` where parts do not fit, or a graph needs a file that is not in the
         bundle.
         """
         for variant in self.manifest.variants:
             self._require(variant.graph)
+        loaded = loads.graph(self.manifest) if loads is not None else None
         for name in self.onnx_graphs:
-            self._check_graph(name, keep=name == loads)
+            self._require(name)
+            if loads is not None and loads.runs(self.manifest.files[name]):
+                assert isinstance(self.files, SealedFiles)
+                self.files.verify(name)
+                continue
+            graph = self._checked_graph(name)
+            if name == loaded and isinstance(self.files, SealedFiles):
+                self.files.keep(name, graph)
         self._check_prepare()
         for answer in self.contract.outputs:
             if not answer.kind.is_sealed:
@@ -258,8 +292,8 @@ class Bundle:
         """What messages call it."""
         return f"bundle {self.manifest.name} {self.manifest.version}"
 
-    def _check_graph(self, name: str, *, keep: bool) -> None:
-        """Check that a graph names no file but that of its own weights, and lies within that one.
+    def _checked_graph(self, name: str) -> bytes:
+        """A graph that names no file but that of its own weights, and lies within that one.
 
         A runtime would read other files from below the working directory, which nobody sealed.
         """
@@ -269,8 +303,6 @@ class Bundle:
         with reading("E_BUNDLE_GRAPH", where, want):
             graph = self.files[name]
             named = tuple(graph_references(graph))
-        if keep and isinstance(self.files, SealedFiles):
-            self.files.put_back(name, graph)
         own = PurePosixPath(data).name
         outside = next((each for each in named if each.location != own), None)
         if outside is not None:
@@ -279,6 +311,7 @@ class Bundle:
             raise BundleError("E_BUNDLE_GRAPH", where, got, want, mend)
         if named:
             self._check_ranges(where, data, named)
+        return graph
 
     def _check_ranges(self, where: str, data: str, named: Sequence[Reference]) -> None:
         sealed = self.manifest.files.get(data)
@@ -472,15 +505,14 @@ def sync_folder(folder: Path) -> None:
 def open_bundle(
     path: Path,
     identities: Identities | None = None,
-    loads: Callable[[Manifest], str] | None = None,
+    loads: Loads | None = None,
 ) -> Bundle:
     """Read and verify a bundle folder. Nothing but the manifest is parsed before it is verified.
 
     `identities` open the sealed files of an encrypted bundle; None: those that the environment
     names. Without one that fits it raises `BundleError` with E_BUNDLE_ENCRYPTED.
 
-    `loads` names the graph that the caller loads next: its bytes are kept in memory from here until
-    they are looked at once more, so that they are read and hashed once.
+    `loads`: what the caller loads next, so that a graph is read and hashed once for both.
 
     Raises `BundleError` for files that are extra, missing, changed, linked or not plain, for names
     that leave the folder, for parts that do not fit each other or are beyond their bounds, for
@@ -506,7 +538,7 @@ def open_bundle(
         first = data_name(bundle.manifest.variants[0].graph)
         for name in sorted(data, key=first.__eq__):
             data.verify(name)
-        bundle.check(loads(bundle.manifest) if loads is not None else None)
+        bundle.check(loads)
     return bundle
 
 

@@ -124,20 +124,24 @@ class _Files:
 class SealedFiles(_Files, Mapping[str, bytes]):
     """The sealed files of a folder but for weights of graphs, by name.
 
-    No file is kept in memory, but for one that was put back: each look-up reads its file, and gives
-    it only as it was sealed.
+    No file is in memory, but for one that was kept: each look-up reads its file, and gives it only
+    as it was sealed.
     """
 
     def __init__(self, folder: Path, sealed: Mapping[str, SealedFile], where: str) -> None:
         super().__init__(folder, sealed, where)
         self._kept = dict[str, bytes]()
 
-    def put_back(self, name: str, data: bytes) -> None:
+    def keep(self, name: str, data: bytes) -> None:
         """Keep what a look-up gave for the next one: the file is read and hashed once for both."""
         self._kept[name] = data
 
+    def is_kept(self, name: str) -> bool:
+        """Is the file kept for the next look-up?"""
+        return name in self._kept
+
     def let_go(self) -> None:
-        """Keep nothing that was put back."""
+        """Keep nothing."""
         self._kept.clear()
 
     def __getitem__(self, name: str) -> bytes:

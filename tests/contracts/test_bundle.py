@@ -12,6 +12,7 @@ import random
 import shutil
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from onnx import TensorProto, helper, numpy_helper
 from support import changed_bundles
 from support.properties import drawing
 from support.toys import Toy, Twice, toy_bundle, toy_files, toy_golden, toy_manifest
@@ -28,7 +30,7 @@ from seatrial_contracts import bundle as bundle_module
 from seatrial_contracts.bundle import MANIFEST, open_bundle, write_bundle
 from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.golden import Golden, wire_row
-from seatrial_contracts.manifest import Manifest, Variant, check_path
+from seatrial_contracts.manifest import Manifest, SealedFile, Variant, check_path
 from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
 
 
@@ -281,6 +283,57 @@ def test_a_file_that_changes_after_it_was_opened_is_not_handed_out(tmp_path: Pat
     assert refused.value.code == "E_BUNDLE_MISSING"
 
 
+class Loaded:
+    """What loads the first variant, whose graph may be kept elsewhere as it runs."""
+
+    def __init__(self, *, runs: bool = False) -> None:
+        self._runs = runs
+
+    def graph(self, manifest: Manifest) -> str:
+        return manifest.variants[0].graph
+
+    def runs(self, graph: SealedFile) -> bool:
+        assert graph.size
+        return self._runs
+
+
+def test_a_graph_that_is_kept_as_it_runs_is_verified_without_being_held(tmp_path: Path) -> None:
+    name = "graphs/fp32.onnx"
+    variant = Variant(name="fp32", format="onnx", graph=name)
+    manifest = toy_manifest().model_copy(update={"variants": (variant,)})
+    large = numpy_helper.from_array(np.zeros(2**24, np.float32), "w")
+    graph = helper.make_graph([], "large", [], [], [large])
+    weights = helper.make_model(graph).SerializeToString()
+    folder = write_bundle(tmp_path, manifest, toy_files() | {name: weights}).path
+    tracemalloc.start()
+    try:
+        sealed = open_bundle(folder, loads=Loaded(runs=True))
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+    (folder / name).write_bytes(weights[:-1] + b"x")
+    with pytest.raises(st.BundleError, match="other bytes than were sealed"):
+        open_bundle(folder, loads=Loaded(runs=True))
+    with pytest.raises(st.BundleError, match="other bytes than were sealed"):
+        sealed.graph(name)
+
+
+def test_a_graph_that_was_not_looked_at_is_before_it_is_given(tmp_path: Path) -> None:
+    name, far = "graphs/fp32.onnx", numpy_helper.from_array(np.zeros(3, np.float32), "w")
+    far.data_location = TensorProto.EXTERNAL
+    far.external_data.add(key="location", value="elsewhere")
+    graph = helper.make_graph([], "far", [], [], [far])
+    outside = helper.make_model(graph).SerializeToString()
+    variant = Variant(name="fp32", format="onnx", graph=name)
+    manifest = toy_manifest().model_copy(update={"variants": (variant,)})
+    folder = write_bundle(tmp_path, manifest, toy_files() | {name: b"\x08\x0a"}).path
+    sealed = open_bundle(folder, loads=Loaded(runs=True))
+    assert sealed.graph(name) == b"\x08\x0a"
+    files = {**{each: sealed.files[each] for each in sealed.files}, name: outside}
+    with pytest.raises(st.BundleError, match="data outside it: 'elsewhere'"):
+        replace(sealed, files=files).graph(name)
+
+
 def test_a_graph_that_is_loaded_next_is_read_once_and_kept_no_longer(tmp_path: Path) -> None:
     data, name = b"\x08\x0a", "graphs/fp32.onnx"
     variant = Variant(name="fp32", format="onnx", graph=name)
@@ -292,7 +345,7 @@ def test_a_graph_that_is_loaded_next_is_read_once_and_kept_no_longer(tmp_path: P
             _ = sealed.files[name]
 
     for looks in (1, 0):
-        sealed = open_bundle(folder, loads=lambda manifest: manifest.variants[0].graph)
+        sealed = open_bundle(folder, loads=Loaded())
         (folder / name).write_bytes(data[::-1])  # which nobody is given
         for _ in range(looks):
             assert sealed.files[name] == data

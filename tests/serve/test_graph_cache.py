@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from support.made import bundle_of
 
+import seatrial as st
+from seatrial_contracts.bundle import Bundle, open_bundle
+from seatrial_contracts.bundle_files import SealedFiles
+from seatrial_contracts.errors import BundleError
+from seatrial_contracts.golden import Golden
+from seatrial_serve.engines.loader import LoadedGraph
+from seatrial_serve.inference.engine import load_engine
 from seatrial_serve.process import private_cache
 from seatrial_serve.process.private_cache import UNUSED_S, cache_folder
 from seatrial_serve.runtimes import onnx as onnx_runtime
@@ -75,14 +84,87 @@ def test_another_processor_has_another_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(RuntimeOptions(cache=tmp_path))
-    here = onnx_runtime.this_machine({})
-    monkeypatch.setattr(
-        onnx_runtime,
-        "this_machine",
-        lambda _: here.model_copy(update={"instruction_sets": ("another",)}),
-    )
+    monkeypatch.setattr(onnx_runtime, "_machine", lambda: "another")
     answer(RuntimeOptions(cache=tmp_path))
     assert len(list(tmp_path.iterdir())) == 2
+
+
+class Given(st.Row):
+    x: st.Tensor[np.float32, WIDTH]
+
+
+class Answered(st.Answer):
+    y: st.Tensor[np.float32, WIDTH]
+
+
+def sealed(folder: Path) -> Path:
+    """The bundle of such a graph."""
+    want = answer(RuntimeOptions())[0]
+    golden = Golden(({"x": ROW["x"][0].tolist()},), ({"y": want},))
+    contract = st.contract_from_rows(Given, Answered)
+    return bundle_of(folder, contract, golden, ("onnx", graph()), {}, "dense").path
+
+
+def served(path: Path, options: RuntimeOptions) -> np.ndarray:
+    """What a server answers from the bundle, opened as it opens one."""
+    engine = load_engine(opened_to_load(path, options), options)
+    (found,) = engine.answer([{"x": ROW["x"][0].tolist()}])
+    engine.close()
+    return found["y"]
+
+
+def opened_to_load(path: Path, options: RuntimeOptions) -> Bundle:
+    return open_bundle(path, loads=LoadedGraph(None, options))
+
+
+def test_a_server_reads_a_sealed_graph_only_where_none_is_kept_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, path = RuntimeOptions(cache=tmp_path / "c"), sealed(tmp_path / "bundles")
+    read: list[str] = []
+    whole = SealedFiles._read
+
+    def reading(files: SealedFiles, name: str, size: int) -> bytes:
+        read.append(name)
+        return whole(files, name, size)
+
+    monkeypatch.setattr(SealedFiles, "_read", reading)
+    want = answer(RuntimeOptions())[0]
+    assert (served(path, options) == want).all()
+    assert read.count("graphs/fp32.onnx") == 1, "for the check and the session together"
+    assert (served(path, options) == want).all()
+    assert read.count("graphs/fp32.onnx") == 1
+    (path / "graphs" / "fp32.onnx").write_bytes(graph(1))
+    with pytest.raises(BundleError, match="other bytes than were sealed"):
+        served(path, options)
+
+
+@pytest.mark.parametrize("fault", ["damaged", "gone", "of others"])
+def test_what_is_kept_and_cannot_be_used_is_read_and_checked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    options, path = RuntimeOptions(cache=tmp_path / "c"), sealed(tmp_path / "bundles")
+    want = served(path, options)
+    opened = opened_to_load(path, options)
+    (kept,) = (tmp_path / "c").iterdir()
+    if fault == "damaged":
+        (kept / "graph.onnx").write_bytes(b"no graph at all")
+    elif fault == "gone":
+        shutil.rmtree(kept)
+    else:
+        (tmp_path / "c").chmod(0o777)
+    checked: list[str] = []
+    check = Bundle._checked_graph
+
+    def checking(bundle: Bundle, name: str) -> bytes:
+        checked.append(name)
+        return check(bundle, name)
+
+    monkeypatch.setattr(Bundle, "_checked_graph", checking)
+    engine = load_engine(opened, options)
+    (found,) = engine.answer([{"x": ROW["x"][0].tolist()}])
+    assert (found["y"] == want).all()
+    assert checked == ["graphs/fp32.onnx"]
 
 
 def test_a_cached_graph_that_names_another_file_than_its_weights_is_made_anew(

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from struct import error as StructError  # noqa: N812  (a class, whatever its name)
 from typing import NamedTuple, cast
@@ -20,8 +19,8 @@ from seatrial_contracts.bundle import open_bundle
 from seatrial_contracts.errors import ModelError, OutOfMemory, SeatrialError
 from seatrial_contracts.host_stage import ColumnBlock, Part
 from seatrial_contracts.identities import Identities
-from seatrial_serve.engines.footprint import Growths, footprint, graph_of
-from seatrial_serve.engines.loader import EngineLoader, ProvenEngine
+from seatrial_serve.engines.footprint import Growths, footprint
+from seatrial_serve.engines.loader import EngineLoader, LoadedGraph, ProvenEngine
 from seatrial_serve.engines.runner import BatchRunner
 from seatrial_serve.engines.told import LoadedReply, LoadRequest, NotLoadedReply, ToldGate
 from seatrial_serve.engines.wire import (
@@ -276,7 +275,7 @@ class EngineHost:
                 bundle = open_bundle(
                     Path(request.path),
                     self._identities,
-                    partial(graph_of, variant=request.variant),
+                    LoadedGraph(request.variant, self._load.options),
                 )
                 if bundle.digest != request.digest:
                     text = "the bundle in the folder is not the one that the worker has verified"

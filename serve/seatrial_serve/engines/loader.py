@@ -8,13 +8,16 @@ from threading import Lock
 from typing import NamedTuple
 
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.manifest import Manifest, SealedFile
 from seatrial_contracts.receipt import now
+from seatrial_serve.engines.footprint import graph_of
 from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.inference.kept_receipt import KeptReceipt, KeptReceipts, receipt_facts
 from seatrial_serve.inference.load_gate import Admitted, LoadGate
 from seatrial_serve.metrics.standing import GateResult
 from seatrial_serve.process.private_cache import cache_folder
 from seatrial_serve.process.resources import ThreadPlan
+from seatrial_serve.runtimes.onnx import runs_kept
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.settings import Settings
@@ -28,6 +31,21 @@ class ProvenEngine(NamedTuple):
     engine: Engine
     admitted: Admitted
     rule: BatchRule
+
+
+class LoadedGraph(NamedTuple):
+    """What is loaded of a bundle (`Loads`): the graph of a variant, None of the first."""
+
+    variant: str | None
+    options: RuntimeOptions
+
+    def graph(self, manifest: Manifest) -> str:
+        """See `Loads.graph`."""
+        return graph_of(manifest, self.variant)
+
+    def runs(self, graph: SealedFile) -> bool:
+        """See `Loads.runs`: the cache of optimised graphs has it."""
+        return runs_kept(graph.sha256, self.options)
 
 
 class EngineLoader:

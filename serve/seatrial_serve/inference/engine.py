@@ -26,6 +26,7 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import ONNX
 from seatrial_serve.inference.row_encoder import REMOTE_ANSWER, RowEncoder
 from seatrial_serve.runtimes import runtimes
+from seatrial_serve.runtimes.onnx import load_kept
 from seatrial_serve.runtimes.onnx.needs import check_needs
 from seatrial_serve.runtimes.runtime import LoadRuntime, Runtime, RuntimeOptions
 
@@ -235,7 +236,9 @@ def load_graph(
     """
     load = load or runtimes()[ONNX]
     data, verified = bundle.weights(graph), bundle.verified_sha256(graph)
-    return load(bundle.files[graph], replace(options, data=data, graph_sha256=verified))
+    options = replace(options, data=data, graph_sha256=verified)
+    kept = load_kept(options) if load is runtimes().get(ONNX) and verified else None
+    return kept or load(bundle.graph(graph), options)
 
 
 def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.identities import Identities
 from seatrial_contracts.manifest import Manifest
-from seatrial_serve.engines.footprint import Growths, footprint, graph_of
+from seatrial_serve.engines.footprint import Growths, footprint
 from seatrial_serve.engines.front import NotAdmitted, SharedEngine, open_shared
-from seatrial_serve.engines.loader import EngineLoader, ProvenEngine
+from seatrial_serve.engines.loader import EngineLoader, LoadedGraph, ProvenEngine
 from seatrial_serve.inference.engine import Engine
 from seatrial_serve.inference.load_gate import Admitted
 from seatrial_serve.metrics.metrics import Metrics
@@ -114,8 +113,8 @@ class Loader:
         entry.gate = entry.held = entry.signed = None
         settings, trust = self._settings, self._trust
         signed = trust.check(entry.path) if trust is not None else None
-        graph = partial(graph_of, variant=self._variant(entry))
-        loads = None if self._engine_addresses else graph
+        variant = self._variant(entry)
+        loads = None if self._engine_addresses else LoadedGraph(variant, self._load.options)
         bundle = open_entry(entry, self._identities, loads)
         if trust is not None and signed is not None:
             trust.check_opened(entry.name, bundle, signed)

@@ -13,6 +13,7 @@ from seatrial_contracts.bundle import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
     Bundle,
+    Loads,
     open_bundle,
     read_manifest,
 )
@@ -234,7 +235,7 @@ def settled_stamp(manifest: Path, *_status: int) -> str:
 def open_entry(
     entry: Entry,
     identities: Identities | None = None,
-    loads: Callable[[Manifest], str] | None = None,
+    loads: Loads | None = None,
 ) -> Bundle:
     """The verified bundle of an entry.
 
@@ -277,7 +278,7 @@ def check_names(entry: Entry, name: str, version: str) -> None:
 def open_held(
     entry: Entry,
     identities: Identities | None = None,
-    loads: Callable[[Manifest], str] | None = None,
+    loads: Loads | None = None,
 ) -> Bundle:
     """The verified bundle of an entry. In the cache, one that its disk damaged is removed.
 

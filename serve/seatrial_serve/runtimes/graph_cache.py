@@ -26,10 +26,19 @@ def find_or_make(folder: Path, key: str, make: Callable[[Path], None]) -> Path |
     `folder` must be this user's own and closed to others: what lies in it is run. A folder appears
     whole or not at all.
     """
+    return _place(folder, key, make)
+
+
+def find_kept(folder: Path, key: str) -> Path | None:
+    """Return the folder kept under `key`; None if there is none, or none that can be trusted."""
+    return _place(folder, key, None) if (folder / key).is_dir() else None
+
+
+def _place(folder: Path, key: str, make: Callable[[Path], None] | None) -> Path | None:
     place = folder / key
     try:
         make_private(folder)
-        if not place.exists():
+        if make is not None and not place.exists():
             _make(folder, place, make)
         os.utime(place)
     except NotPrivate as error:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import onnxruntime as ort
@@ -21,7 +22,7 @@ from seatrial_contracts.manifest import MAX_FILE_BYTES
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_contracts.receipt import this_machine
 from seatrial_contracts.state import answer_names
-from seatrial_serve.runtimes.graph_cache import find_or_make
+from seatrial_serve.runtimes.graph_cache import find_kept, find_or_make
 from seatrial_serve.runtimes.onnx.devices import load_on_devices
 from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS, our_error
 from seatrial_serve.runtimes.onnx.providers import (
@@ -80,6 +81,30 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:
         )
 
 
+def load_kept(options: RuntimeOptions) -> Runtime | None:
+    """Return a session over the graph that is kept for these options.
+
+    None if there is none, or if it cannot be trusted. Raises `ModelError` as `load` does.
+    """
+    if not runs_kept(options.graph_sha256, options):
+        return None
+    check_known(options)
+    assert options.cache is not None
+    folder = find_kept(options.cache, _key(options.graph_sha256, options))
+    session = _open_cached(folder, options) if folder is not None else None
+    if session is None:
+        return None
+    check_registered(session, options)
+    return OnnxRuntime(session)
+
+
+def runs_kept(graph_sha256: str, options: RuntimeOptions) -> bool:
+    """Is a graph of these bytes kept as these options run it?"""
+    if options.cache is None or options.providers != (CPU,):
+        return False
+    return (options.cache / _key(graph_sha256, options)).is_dir()
+
+
 def _load_on_host(
     graph: bytes, options: RuntimeOptions, placement: Placement | None = None
 ) -> Runtime:
@@ -109,16 +134,7 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
     It is optimised for this processor, its weights packed for it and beside it.
     """
     assert options.cache is not None
-    machine = this_machine({"onnxruntime": ort.__version__})
-    # The weights that lie outside of the graph are those of the bundle.
-    outside = [] if options.data is None else [options.serves[2]]
-    facts = [
-        options.graph_sha256 or sha256(graph),
-        *outside,
-        *options.providers,
-        machine.model_dump_json(),
-    ]
-    key = sha256("\n".join(facts).encode())
+    key = _key(options.graph_sha256 or sha256(graph), options)
 
     def make(folder: Path) -> None:
         if options.data is not None:
@@ -136,6 +152,22 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
     except UNWRITTEN:
         log.info("this graph is not cached: onnxruntime cannot write it down", exc_info=True)
         return None
+
+
+def _key(graph_sha256: str, options: RuntimeOptions) -> str:
+    """What a graph is kept under.
+
+    The weights that lie outside of the graph are those of the bundle.
+    """
+    outside = [] if options.data is None else [options.serves[2]]
+    facts = [graph_sha256, *outside, *options.providers, _machine()]
+    return sha256("\n".join(facts).encode())
+
+
+@cache
+def _machine() -> str:
+    """The processor and the onnxruntime that a graph is optimised for."""
+    return this_machine({"onnxruntime": ort.__version__}).model_dump_json()
 
 
 def _optimise_aside(graph: bytes, data: Path, folder: Path) -> None:
