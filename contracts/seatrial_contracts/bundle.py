@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from seatrial_contracts.bundle_files import (
     SealedData,
@@ -52,6 +53,13 @@ SIGNATURE_FILE = f"model{UNSEALED_SUFFIX}"
 """The signature of a bundle, in its folder."""
 MAX_SIGNATURE_BYTES = 2**22
 """The largest signature: a statement of as many files as a bundle may have is far smaller."""
+
+
+CONTRACTS: WeakValueDictionary[str, Contract] = WeakValueDictionary()
+"""SHA-256 of a contract's JSON -> the contract, as long as a bundle holds it.
+
+A row's model alone takes a millisecond to make, and a fleet of models often has one contract.
+"""
 
 
 class Loads(Protocol):
@@ -153,14 +161,26 @@ class Bundle:
 
     @cached_property
     def contract(self) -> Contract:
-        """The contract, rebuilt from its JSON alone. Raises `BundleError` where that is none."""
+        """The contract, rebuilt from its JSON alone. Raises `BundleError` where that is none.
+
+        Bundles on disk that have the same contract, without files beside it, share one value.
+        """
         self._require(CONTRACT)
+        sha256 = self.verified_sha256(CONTRACT)
+        shared = CONTRACTS.get(sha256)
+        if shared is not None:
+            return shared
         with self._reading("E_BUNDLE_CONTRACT", CONTRACT, "a contract of schema 1"):
             contract = Contract.from_json(self.files[CONTRACT])
-            for field in contract.all_fields:
-                for name in field.kind.front_names(field.name):
-                    self._require(name)
-            return contract.with_files(self.files)
+            beside = [
+                name for field in contract.all_fields for name in field.kind.front_names(field.name)
+            ]
+            for name in beside:
+                self._require(name)
+            contract = contract.with_files(self.files)
+        if sha256 and not beside:
+            CONTRACTS[sha256] = contract
+        return contract
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:

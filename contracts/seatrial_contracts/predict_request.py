@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import repeat
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, cast
+from weakref import WeakValueDictionary
 
 from pydantic import (
     Field,
@@ -48,6 +49,18 @@ class PredictRequest(NamedTuple):
     refused: Mapping[int, Refusal] = NONE_REFUSED
     options: Mapping[str, Any] = NO_OPTIONS
     """As the client chose them; they are not checked yet."""
+
+
+READERS: WeakValueDictionary[int, RequestReader] = WeakValueDictionary()
+"""`id` of a contract -> its reader, which holds the contract, so that no other gets this `id`."""
+
+
+def reader_of(contract: Contract) -> RequestReader:
+    """The reader of a contract; all who hold that very value share it."""
+    reader = READERS.get(id(contract))
+    if reader is None:
+        reader = READERS[id(contract)] = RequestReader(contract)
+    return reader
 
 
 class RequestReader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -41,19 +41,23 @@ def digests(path: Path, size: int, parts: Sequence[Shard]) -> list[str]:
     A part that the file is too short for has the digest of what is there. Raises `NotPlainFile`
     where the file is none or has more than `size` bytes, and `OSError`.
     """
-    threads = min(len(parts), MOST_THREADS, os.cpu_count() or 1)
-    with open_plain_file(path, size) as (file, _), ThreadPoolExecutor(max(threads, 1)) as pool:
+    with open_plain_file(path, size) as (file, _):
         place = file.fileno()
-        return list(pool.map(lambda part: _digest(place, part.start, part.end), parts))
+        return _of_each(lambda part: _digest(place, part.start, part.end), parts)
 
 
 def digests_in_memory(data: memoryview, parts: Sequence[Shard]) -> list[str]:
     """SHA-256 of each part of what is in memory."""
+    return _of_each(lambda part: hashlib.sha256(data[part.start : part.end]).hexdigest(), parts)
+
+
+def _of_each(digest: Callable[[Shard], str], parts: Sequence[Shard]) -> list[str]:
+    """The digests of parts, side by side where there are several."""
     threads = min(len(parts), MOST_THREADS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(max(threads, 1)) as pool:
-        return list(
-            pool.map(lambda part: hashlib.sha256(data[part.start : part.end]).hexdigest(), parts)
-        )
+    if threads <= 1:
+        return [digest(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(digest, parts))
 
 
 def _digest(file: int, start: int, end: int) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import random
 import shutil
 import tracemalloc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from onnx import TensorProto, helper, numpy_helper
 from support import changed_bundles
+from support.embedded import embedding_bundle
 from support.properties import drawing
 from support.toys import Toy, Twice, toy_bundle, toy_files, toy_golden, toy_manifest
 
@@ -281,6 +284,30 @@ def test_a_file_that_changes_after_it_was_opened_is_not_handed_out(tmp_path: Pat
     with pytest.raises(st.BundleError, match="no such file") as refused:
         _ = sealed.files["graphs/toy.fake"]
     assert refused.value.code == "E_BUNDLE_MISSING"
+
+
+def test_bundles_of_one_contract_share_it_as_long_as_one_is_there(tmp_path: Path) -> None:
+    paths = [toy_bundle(tmp_path, name=name).path for name in ("one", "two")]
+    other = toy_bundle(tmp_path, name="other", limits=st.Limits(max_rows=3)).path
+    one, two = map(open_bundle, paths)
+    assert one.contract is two.contract
+    assert open_bundle(other).contract is not one.contract
+    row = weakref.ref(one.contract.row_model)
+    digest = one.manifest.files["contract.json"].sha256
+    del one, two
+    gc.collect()
+    assert digest not in bundle_module.CONTRACTS
+    assert row() is None
+
+
+def test_contracts_with_files_beside_them_are_their_bundles_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        embedding_bundle(tmp_path, monkeypatch, name=name)
+    one, two = (open_bundle(tmp_path / name / "1.0.0").contract for name in ("one", "two"))
+    assert one == two
+    assert one is not two
 
 
 class Loaded:

@@ -285,7 +285,7 @@ async def test_freed_memory_is_given_back_around_a_load_and_no_full_collection_f
     tmp_path: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(loader, "COLLECTED_LOADS", 2)
+    monkeypatch.setattr(loader, "COLLECTED_CONTRACTS", 1)
     monkeypatch.setattr(loader, "trim", lambda: done.append(f"trim {loads.count}"))
     monkeypatch.setattr(loader, "collect", lambda: done.append(f"collect {loads.count}"))
     async with serving(tmp_path, model_memory_bytes=MIB) as running:
@@ -295,6 +295,21 @@ async def test_freed_memory_is_given_back_around_a_load_and_no_full_collection_f
         await answered(running, "two")
         assert states(running) == {"one": "COLD", "two": "READY", "three": "COLD"}
     assert done == ["trim 0", "trim 1", "collect 1", "trim 1", "trim 2"]
+
+
+async def test_models_of_one_contract_share_it_and_need_no_collection(
+    tmp_path: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(loader, "COLLECTED_CONTRACTS", 2)
+    monkeypatch.setattr(loader, "collect", lambda: done.append("collect"))
+    async with serving(tmp_path) as running:
+        for name in ("one", "two", "three"):
+            await answered(running, name)
+        models = [entry.model for entry in running.repository if entry.model is not None]
+        assert len({id(model.engine.contract) for model in models}) == 1
+        assert len({id(model.reader) for model in models}) == 1
+    assert (loads.count, done) == (3, [])
 
 
 async def test_a_model_that_answers_just_now_stays(tmp_path: Path, loads: Loads) -> None:

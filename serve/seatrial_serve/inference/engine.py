@@ -207,15 +207,18 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
         serves=(bundle.name, bundle.version, bundle.digest),
         cache=None if bundle.encryption is not None else options.cache,
     )
+    reads = any(field.kind.front_names(field.name) for field in bundle.contract.inputs)
     with ThreadPoolExecutor(1) as beside, ExitStack() as unless_loaded:
-        front = beside.submit(bundle.make_front)  # a tokenizer takes as long as a cached graph
+        # A tokenizer takes as long as a cached graph; without one, a thread takes longer.
+        front = beside.submit(bundle.make_front) if reads else None
         prepared = load_prepare(bundle, host)
         if prepared is not None:
             unless_loaded.callback(prepared.close)
         model = load_graph(bundle, chosen.graph, options, load)
         unless_loaded.callback(model.close)
         check_structure(bundle, prepared, model)
-        engine = Engine(bundle, front.result(), prepared, model, chosen.name)
+        stage = bundle.make_front() if front is None else front.result()
+        engine = Engine(bundle, stage, prepared, model, chosen.name)
         unless_loaded.pop_all()
     return engine
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.identities import Identities
 from seatrial_contracts.manifest import Manifest
 from seatrial_serve.engines.footprint import Growths, footprint
@@ -34,10 +35,11 @@ from seatrial_serve.settings import Settings
 
 if TYPE_CHECKING:
     from seatrial_serve.trust.trust import Trust
-COLLECTED_LOADS = 128
-"""So many loads on demand stand between two rounds of Python's collector.
+COLLECTED_CONTRACTS = 128
+"""So many contracts of loads on demand stand between two rounds of Python's collector.
 
-An unloaded version leaves the classes that check its rows, some 60 kB, which refer to each other.
+The last unloaded version of a contract leaves the classes that check its rows, some 60 kB, which
+refer to each other.
 """
 
 
@@ -67,7 +69,10 @@ class Loader:
         self._settings, self._plan, self._metrics = settings, plan, metrics
         self._cores, self._host_stages = cores, host_stages
         self._load, self._engine_addresses = EngineLoader(settings, plan), engine_addresses
-        self._growths, self._on_demand = Growths(), count(1)
+        self._growths = Growths()
+        self._contracts = WeakValueDictionary[int, Contract]()
+        self._fresh_contracts = 0
+        """Of loads on demand since the last round of the collector."""
         self.stops: Callable[[], bool] = lambda: False
         """Is the server told to stop, so that nobody waits for the engine process?"""
 
@@ -75,12 +80,15 @@ class Loader:
         """Raises a `SeatrialError` that says why the version must not take traffic."""
         on_demand = entry.demand is not None
         if on_demand:
-            if next(self._on_demand) % COLLECTED_LOADS == 0:
+            if self._fresh_contracts >= COLLECTED_CONTRACTS:
+                self._fresh_contracts = 0
                 collect()
             trim()  # a load into memory that an unloaded version has left would seem to take none
         growth = self._growths.begin()
         try:
             model = self._build(entry)
+            if on_demand:
+                self._note(model.engine.contract)
             if on_demand or (entry.gate is not None and not entry.gate.kept):
                 trim()  # what the load gate's batches took is not the version's
         finally:
@@ -88,6 +96,12 @@ class Loader:
         if not self._engine_addresses:
             entry.memory_bytes = footprint(model.bundle.manifest, model.engine.variant, grown)
         return model
+
+    def _note(self, contract: Contract) -> None:
+        """Count a contract that no other version has; `id` tells, since a contract is large."""
+        if id(contract) not in self._contracts:
+            self._contracts[id(contract)] = contract
+            self._fresh_contracts += 1
 
     def describe(self, entry: Entry) -> Described:
         """What is known of a version that is not loaded: see `Repository.describe`.

@@ -17,7 +17,7 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal, TooLate, Unavailable
 from seatrial_contracts.host_stage import ColumnBlock, EncodedRow, Part, group_places
 from seatrial_contracts.kinds.kind import Column
-from seatrial_contracts.predict_request import RequestReader
+from seatrial_contracts.predict_request import reader_of
 from seatrial_serve.engines.front import SharedEngine
 from seatrial_serve.engines.runner import BatchRunner
 from seatrial_serve.engines.spread import SpreadQueue
@@ -113,7 +113,7 @@ class ServedModel:
         self.admitted = admitted
         self.metrics = metrics
         self.version = engine.bundle.version
-        self.reader, self.plain_row = RequestReader(engine.contract), PlainRow(engine.contract)
+        self.reader, self.plain_row = reader_of(engine.contract), PlainRow(engine.contract)
         self._host_stages, self.drift_counts = host_stages, drift_counts
         self._unused: asyncio.Event | None = None
         self._holders = 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+from collections.abc import Callable
+from functools import cache
 
 log = logging.getLogger("seatrial.memory")
 
@@ -49,7 +51,16 @@ def trim() -> None:
 
     It takes some 5 ms for 100 MB, and Python goes on meanwhile.
     """
+    malloc_trim = _malloc_trim()
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Glibc's own; None on another system."""
     try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        return ctypes.CDLL("libc.so.6").malloc_trim
     except (OSError, AttributeError):
         log.debug("no malloc_trim on this system")
+        return None
