@@ -37,6 +37,7 @@ from seatrial_serve.runtimes.onnx.session import (
     VERSION,
     described,
     give_back,
+    open_from_memory,
     open_session,
     settings_of,
     shrinking,
@@ -115,11 +116,19 @@ def _load_on_host(
     )
     try:
         session = _open_cached(cached, options) if cached is not None else None
-        session = session or open_session(graph, settings_of(options), model_path(options))
+        session = session or _opened(graph, settings_of(options), options)
     except ORT_ERRORS as error:
         raise ModelError("E_LOAD", "onnxruntime cannot load this graph") from error
     check_registered(session, options)
     return OnnxRuntime(session, placement)
+
+
+def _opened(
+    graph: bytes, settings: ort.SessionOptions, options: RuntimeOptions
+) -> ort.InferenceSession:
+    """A session over a graph as it was sealed. Raises what onnxruntime raises."""
+    opens = open_from_memory if options.data is None else open_session
+    return opens(graph, settings, model_path(options))
 
 
 def _cacheable(graph: bytes, options: RuntimeOptions) -> bool:
@@ -145,7 +154,7 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
         settings.optimized_model_filepath = str(folder / CACHED)
         for name, value in KEEPING.items():
             settings.add_session_config_entry(name, value)
-        open_session(graph, settings, model_path(options))
+        _opened(graph, settings, options)
 
     try:
         return find_or_make(options.cache, key, make)
