@@ -160,10 +160,10 @@ class Text(Tokenised):
         """A text, or the ids of its tokens."""
         if not isinstance(value, list):
             return validate(value)
-        if not all(type(each) is int for each in value):
-            refuse("E_TYPE", "a list of other values than token ids", self.want())
         if not 0 < len(value) <= self.max_tokens:
             refuse("E_TOKENS", f"{len(value)} token ids", f"1 to {self.max_tokens} of them")
+        if not all(type(each) is int for each in value):
+            refuse("E_TYPE", "a list of other values than token ids", self.want())
         return value
 
     def breaks(self, option: str, old: Self) -> bool:
@@ -196,12 +196,11 @@ class Text(Tokenised):
         return texts
 
     def id_column(self, rows: Sequence[Array]) -> Column:
-        found = [row.tolist() for row in rows]
-        for place, ids in enumerate(found):
+        for place, ids in enumerate(rows):
             if not 0 < len(ids) <= self.max_tokens:
                 got, want = f"{len(ids)} token ids", f"1 to {self.max_tokens} of them"
                 raise Refusal("E_TOKENS", f"row {place}", got, want)
-        return found
+        return [row.tolist() for row in rows]
 
     def json_schema(self) -> JsonSchema:
         text = {"type": "string", "minLength": self.min_chars, "maxLength": self.max_chars}
