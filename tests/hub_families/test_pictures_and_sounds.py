@@ -55,6 +55,7 @@ CASES = [
     *((family, "object-detection") for family in ("rt-detr", "rt-detr-v2", "d-fine")),
     ("segformer", "image-segmentation"),
     ("dpt", "depth-estimation"),
+    ("depth-anything", "depth-estimation"),
     ("depth-anything, of one size", "depth-estimation"),
     *((family, "image-feature-extraction") for family in ("dinov2", "clip", "siglip")),
     ("clip", "text-feature-extraction"),
