@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from support.hub_pictures import make_picture_folder
 from support.hub_sounds import make_sound_folder
 from transformers import (
+    ASTFeatureExtractor,
     AutoModelForAudioClassification,
     AutoModelForCTC,
     AutoModelForDepthEstimation,
@@ -28,6 +29,7 @@ from transformers import (
     LevitImageProcessorPil,
     Mask2FormerImageProcessorPil,
     MobileViTImageProcessorPil,
+    SeamlessM4TFeatureExtractor,
     SegformerImageProcessorPil,
     ViTImageProcessorPil,
     YolosImageProcessorPil,
@@ -201,6 +203,7 @@ def test_the_things_that_a_client_sees_are_those_that_the_processor_finds(tmp_pa
         ("dpt", AutoModelForDepthEstimation, make_picture_folder),
         ("depth-anything", AutoModelForDepthEstimation, make_picture_folder),
         ("whisper", AutoModelForAudioClassification, make_sound_folder),
+        ("ast", AutoModelForAudioClassification, make_sound_folder),
         ("wav2vec2", AutoModelForAudioClassification, make_sound_folder),
         ("wav2vec2, layer norm", AutoModelForCTC, make_sound_folder),
     ],
@@ -233,7 +236,7 @@ def test_a_folder_of_pictures_without_a_processor_says_so(tmp_path: Path) -> Non
         read_hub_model(folder)
 
 
-@pytest.mark.parametrize("family", ["whisper", "wav2vec2", "wav2vec2, layer norm"])
+@pytest.mark.parametrize("family", ["whisper", "ast", "wav2vec2", "wav2vec2, layer norm"])
 def test_a_feature_extractor_is_read_into_options_that_make_its_very_values(
     family: str, tmp_path: Path
 ) -> None:
@@ -242,13 +245,23 @@ def test_a_feature_extractor_is_read_into_options_that_make_its_very_values(
     kind = found.reading.inputs["audio"].kind
     assert isinstance(kind, st.Audio)
     assert found.reading.batchable == (family != "wav2vec2")
-    assert (kind.log_mel is not None) == (family == "whisper")
-    assert kind.normalize == (None if family == "whisper" else "mean_variance")
+    assert (kind.log_mel is not None) == (family in ("whisper", "ast"))
+    assert kind.normalize == (None if kind.log_mel else "mean_variance")
+
+
+def test_the_mean_and_spread_of_an_ast_folder_become_part_of_the_graph(tmp_path: Path) -> None:
+    folder = make_sound_folder(tmp_path, "ast", AutoModelForAudioClassification, ("a", "b"))
+    ASTFeatureExtractor(num_mel_bins=16, max_length=64, mean=-5.0, std=2.0).save_pretrained(folder)
+    assert read_hub_model(folder).reading.module.options == {"mean": -5.0, "spread": 4.0}
+    plain = ASTFeatureExtractor(num_mel_bins=16, max_length=64, do_normalize=False)
+    plain.save_pretrained(folder)
+    assert read_hub_model(folder).reading.module.options == {"mean": 0.0, "spread": 1.0}
 
 
 def test_features_that_no_field_makes_are_refused_by_name(tmp_path: Path) -> None:
     folder = make_sound_folder(tmp_path, "ast", AutoModelForAudioClassification, ("a", "b"))
-    with pytest.raises(st.DeclarationError, match="ASTFeatureExtractor, which makes features"):
+    SeamlessM4TFeatureExtractor(num_mel_bins=16).save_pretrained(folder)
+    with pytest.raises(st.DeclarationError, match="SeamlessM4TFeatureExtractor, which makes feat"):
         read_hub_model(folder)
 
 

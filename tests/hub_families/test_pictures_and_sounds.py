@@ -62,6 +62,7 @@ CASES = [
     ("siglip", "text-feature-extraction"),
     *((family, "audio-classification") for family in (
         "wav2vec2", "wav2vec2, layer norm", "hubert, layer norm", "wavlm, layer norm", "whisper",
+        "ast",
     )),
     *((family, "automatic-speech-recognition") for family in (
         "wav2vec2", "wav2vec2, layer norm", "hubert, layer norm", "wavlm, layer norm",
