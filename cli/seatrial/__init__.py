@@ -8,7 +8,7 @@ Declare: Row, Answer, Options, Option, Pipeline, Sample, Refused, Limits, Object
 Fields: Number, Flag, Category, Text, TextPair, Image, Audio, LogMel, Series, Items, Tensor, Size,
     Date, DateTime, Duration, Columns, Ranges, Truncation
 Answers: Label, Labels, Embedding, SparseEmbedding, Quantiles, Forecast, Ranking, Spans, Extract,
-    Detections, Mask, Picture, Transcript
+    Detections, Mask, Segments, Picture, Transcript
 Seal: export, adopt_model, Adoption, from_pretrained, greedy_decode, ctc_greedy_decode
 Look and predict: open_bundle, Bundle
 Prove and compare: parity, Parity, Receipt, diff, Versions, compare_outputs
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.picture import Picture
     from seatrial_contracts.kinds.quantiles import Quantiles
     from seatrial_contracts.kinds.ranking import Ranking
+    from seatrial_contracts.kinds.segments import Segments
     from seatrial_contracts.kinds.series import Series
     from seatrial_contracts.kinds.spans import Spans
     from seatrial_contracts.kinds.sparse_embedding import SparseEmbedding
@@ -147,6 +148,7 @@ HOMES = {
     "seatrial_contracts.kinds.number": ("Number",),
     "seatrial_contracts.kinds.quantiles": ("Quantiles",),
     "seatrial_contracts.kinds.ranking": ("Ranking",),
+    "seatrial_contracts.kinds.segments": ("Segments",),
     "seatrial_contracts.kinds.series": ("Series",),
     "seatrial_contracts.kinds.spans": ("Spans",),
     "seatrial_contracts.kinds.sparse_embedding": ("SparseEmbedding",),
@@ -237,6 +239,7 @@ __all__ = [
     "Row",
     "Sample",
     "SeatrialError",
+    "Segments",
     "Series",
     "Size",
     "Spans",

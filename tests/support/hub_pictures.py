@@ -25,6 +25,8 @@ from transformers import (
     DPTImageProcessorPil,
     EfficientNetConfig,
     EfficientNetImageProcessorPil,
+    MaskFormerConfig,
+    MaskFormerImageProcessorPil,
     MobileNetV2Config,
     MobileNetV2ImageProcessorPil,
     PreTrainedTokenizerFast,
@@ -63,11 +65,25 @@ TRANSFORMER = {
 }  # fmt: skip
 
 
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+
 def backbone(stages: list[str]) -> ResNetConfig:
     """A small ResNet that gives these stages."""
     return ResNetConfig(
         embedding_size=8, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], out_features=stages
     )
+
+
+def mask_former(**named: Any) -> MaskFormerConfig:
+    """MaskFormer on a small ResNet."""
+    return MaskFormerConfig(
+        backbone_config=backbone(STAGES),
+        decoder_config=DetrConfig(
+            use_timm_backbone=False, backbone=None, num_queries=6, **TRANSFORMER
+        ),
+        fpn_feature_size=32, mask_feature_size=32, **named,
+    )  # fmt: skip
 
 
 REAL_TIME = {
@@ -173,6 +189,24 @@ FAMILIES: dict[str, Family] = {
         ),
         TRANSFORMER | {"num_queries": 6},
         lambda: DetrImageProcessorPil(size={"shortest_edge": 128, "longest_edge": 192}),
+    ),
+    "detr, with masks": Family(
+        lambda **named: DetrConfig(
+            use_timm_backbone=False, backbone=None, backbone_config=backbone(STAGES), **named
+        ),
+        TRANSFORMER
+        | {"num_queries": 6, "d_model": 64, "encoder_attention_heads": 8},
+        lambda: DetrImageProcessorPil(size={"shortest_edge": 128, "longest_edge": 192}),
+    ),
+    "maskformer": Family(
+        mask_former, {},
+        lambda: MaskFormerImageProcessorPil(
+            size={"shortest_edge": 128, "longest_edge": 192}, size_divisor=0
+        ),
+    ),
+    "maskformer, of one size": Family(
+        mask_former, {},
+        lambda: MaskFormerImageProcessorPil(size={"height": 64, "width": 96}, size_divisor=32),
     ),
     "rt-detr": Family(
         lambda **named: RTDetrConfig(backbone_config=three_stages(), **named), REAL_TIME,

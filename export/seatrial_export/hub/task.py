@@ -17,8 +17,8 @@ from seatrial_export.hub.folder import GENERATORS, SEGMENTERS, Folder
 UNKNOWN: Mapping[tuple[str, ...], str] = {
     GENERATORS: "engines made for open-ended generation are named in docs/how-to/engines.md; else ",
     SEGMENTERS: (
-        "no kind of answer is a panoptic mask: write a pipeline with st.Mask for the class of each "
-        "pixel, or st.Detections(masks=(height, width)) for things that have boxes; else "
+        "write a pipeline with st.Segments, whose model answers logits of classes and of masks, or "
+        "with st.Detections(masks=(height, width)) for things that have boxes; else "
     ),
 }
 """How architectures end that no task reads -> the mend."""

@@ -10,6 +10,7 @@ from seatrial_contracts.kinds.classes import MOST_LISTED
 from seatrial_contracts.kinds.detections import Detections
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.mask import Mask
+from seatrial_contracts.kinds.segments import Segments
 from seatrial_contracts.manifest import version_key
 from seatrial_serve.metrics.model_metrics import Statistics
 from seatrial_serve.models.described import KnownModel
@@ -51,7 +52,7 @@ def model_metadata(versions: Iterable[str], model: KnownModel) -> dict[str, Any]
     classes = {
         f"{field.name}.classes": ",".join(field.kind.classes)
         for field in contract.outputs
-        if isinstance(field.kind, (Label, Detections, Mask))
+        if isinstance(field.kind, (Label, Detections, Mask, Segments))
         and len(field.kind.classes) <= MOST_LISTED
     }
     points = {

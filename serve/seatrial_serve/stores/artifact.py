@@ -37,7 +37,7 @@ NO_PLATFORM = {"architecture": "unknown", "os": "unknown"}
 """What keeps runtimes from taking a manifest for an image, as BuildKit has it for attestations."""
 MODALITIES = {
     "text": "text", "plain_text": "text", "text_terms": "text", "text_pair": "text",
-    "image": "image", "picture": "image", "mask": "image", "audio": "audio",
+    "image": "image", "picture": "image", "mask": "image", "segments": "image", "audio": "audio",
     "embedding": "embedding", "sparse_embedding": "embedding",
 }  # fmt: skip
 """Kind of a field -> its modality in ModelPack's words; all others are "other"."""

@@ -1,4 +1,4 @@
-"""Semantic segmentation: the class of each pixel of a picture."""
+"""Segmentation: the class of each pixel of a picture, or things that share the pixels."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from seatrial_export.hub.folder import Folder
 from seatrial_export.hub.images import read_image_side, rows_of_pictures
 from seatrial_export.hub.pixels import Asked, Pixels, opened
 from seatrial_export.hub.task import Field, Part, Reading, Task
+from seatrial_export.hub.tasks.panoptic_segmentation import HEADS, read_panoptic
 
 POST = "post_process_semantic_segmentation"
 
@@ -72,11 +73,16 @@ class ImageSegmentation(Task):
     name = "image-segmentation"
 
     def fits(self, folder: Folder) -> bool:
-        """A head of semantic segmentation."""
-        return folder.architecture.endswith("ForSemanticSegmentation")
+        """A head of semantic segmentation, or one whose queries are known."""
+        return (
+            folder.architecture.endswith("ForSemanticSegmentation")
+            or folder.architecture in HEADS
+        )
 
     def read(self, folder: Folder, rows: Sequence[RawRow]) -> Reading:
-        """One picture in, a mask of its own size out."""
+        """One picture in, a mask of its own size out; of queries, their segments."""
+        if folder.architecture in HEADS:
+            return read_panoptic(folder, rows)
         auto = AutoModelForSemanticSegmentation
         side = read_image_side(folder, whole=True)
         if not hasattr(side.processor, POST):

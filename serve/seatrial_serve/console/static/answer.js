@@ -12,6 +12,7 @@ import { pictureAnswer } from "./answers/picture.js";
 import { jsonOf, plainAnswer } from "./answers/plain.js";
 import { quantilesAnswer } from "./answers/quantiles.js";
 import { rankingAnswer } from "./answers/ranking.js";
+import { segmentsAnswer } from "./answers/segments.js";
 import { spansAnswer } from "./answers/spans.js";
 import { sparseEmbeddingAnswer } from "./answers/sparse_embedding.js";
 import { tensorAnswer } from "./answers/tensor.js";
@@ -25,8 +26,8 @@ import { facts, fold, make } from "./dom.js";
  */
 const KINDS = {
   detections: detectionsAnswer, embedding: embeddingAnswer, extract: extractAnswer, forecast: forecastAnswer, label: labelAnswer, labels: labelsAnswer,
-  mask: maskAnswer, number: numberAnswer, picture: pictureAnswer, quantiles: quantilesAnswer, ranking: rankingAnswer, spans: spansAnswer,
-  sparse_embedding: sparseEmbeddingAnswer, tensor: tensorAnswer, transcript: transcriptAnswer, truncation: truncationAnswer,
+  mask: maskAnswer, number: numberAnswer, picture: pictureAnswer, quantiles: quantilesAnswer, ranking: rankingAnswer, segments: segmentsAnswer,
+  spans: spansAnswer, sparse_embedding: sparseEmbeddingAnswer, tensor: tensorAnswer, transcript: transcriptAnswer, truncation: truncationAnswer,
 };
 
 /** Draw the answer to what was `asked`, `{values, chosen}` of the form, and `more` below it; returns the sentence that says it aloud. */

@@ -42,7 +42,7 @@ function sharesOf(ids) {
 }
 
 /** What is no class, as what a crop cut off, is clear. */
-function painted(ids, width, height, classes) {
+export function painted(ids, width, height, classes) {
   const canvas = make("canvas", { width, height });
   const context = canvas.getContext("2d");
   const picture = context.createImageData(width, height);
