@@ -292,6 +292,31 @@ def test_masks_lie_over_the_picture_in_the_colours_of_their_classes(
     assert (ids == many).sum() == (pixels[..., 3] == 0).sum()
 
 
+def test_segments_lie_over_the_picture_each_in_a_colour_of_its_own(page: Any) -> None:
+    ids = np.zeros((30, 40), np.uint8)
+    ids[2:9, 3:20], ids[12:30, 5:40] = 1, 2
+    segments = [{"id": 1, "label": "dog", "score": 0.9}, {"id": 2, "label": "dog", "score": 0.75}]
+    kind = {"kind": "segments", "on": "photo", "classes": ["cat", "dog"]}
+    value = {"width": 40, "height": 30, "png": png(ids), "segments": segments}
+    given = {"photo": photo(picture(1))}
+    said = show(page, {"out": kind}, {"out": value}, given)
+    assert said == "out: 2 found: dog, 90.0 %; dog, 75.0 %"
+    pixels = np.array(page.evaluate(PIXELS)).reshape(30, 40, 4)
+    assert ((pixels[..., 3] > 0) == (ids > 0)).all()
+    colours = []
+    for segment in segments:
+        name = f"dog ({segment['id']})"
+        swatch = drawn(page, "out").get_by_text(name, exact=True).locator(".swatch")
+        shade = "element => getComputedStyle(element).backgroundColor"
+        [colour] = np.unique(pixels[ids == segment["id"]], axis=0)[:, :3].tolist()
+        assert swatch.evaluate(shade) == f"rgb({', '.join(map(str, colour))})"
+        colours.append(colour)
+    assert colours[0] != colours[1]
+    nothing = {"width": 40, "height": 30, "png": png(ids * 0), "segments": []}
+    assert show(page, {"out": kind}, {"out": nothing}, given) == "out: nothing was found"
+    assert page.evaluate("window.warned") == []
+
+
 def test_a_picture_lies_over_the_one_that_was_asked_about(page: Any) -> None:
     depth = (np.arange(30 * 40).reshape(30, 40) * 50).astype(np.uint16)
     kind = {"kind": "picture", "on": "photo", "channels": 1, "ge": 0, "le": 80, "unit": "m"}
@@ -388,8 +413,8 @@ def test_an_answer_that_is_not_as_its_kind_has_it_is_shown_as_json(page: Any, va
         name: {"kind": name, "on": "photo", "classes": ["a"]}
         for name in (
             "detections", "embedding", "extract", "forecast", "label", "labels", "mask", "number",
-            "picture", "quantiles", "ranking", "sparse_embedding", "spans", "transcript",
-            "truncation",
+            "picture", "quantiles", "ranking", "segments", "sparse_embedding", "spans",
+            "transcript", "truncation",
         )
     }  # fmt: skip
     said = show(page, kinds, dict.fromkeys(kinds, value), {"photo": photo(b"no picture")})

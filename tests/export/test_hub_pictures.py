@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from support.hub_pictures import make_picture_folder
 from support.hub_sounds import make_sound_folder
@@ -19,6 +20,7 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForObjectDetection,
     AutoModelForSemanticSegmentation,
+    AutoModelForUniversalSegmentation,
     AutoProcessor,
     BitImageProcessorPil,
     CLIPImageProcessorPil,
@@ -28,6 +30,7 @@ from transformers import (
     EfficientNetImageProcessorPil,
     LevitImageProcessorPil,
     Mask2FormerImageProcessorPil,
+    MaskFormerImageProcessorPil,
     MobileViTImageProcessorPil,
     SeamlessM4TFeatureExtractor,
     SegformerImageProcessorPil,
@@ -193,6 +196,64 @@ def test_the_things_that_a_client_sees_are_those_that_the_processor_finds(tmp_pa
     assert things > 8
 
 
+SURE: dict[str, dict[str, float]] = {
+    "detr, with masks": {
+        "query_position_embeddings": 50, "class_labels_classifier": 4, "_proj": 12
+    },
+    "maskformer": {
+        "queries_embedder": 50, "class_predictor": 8, "mask_embedder": 2, "_proj": 12
+    },
+}  # fmt: skip
+"""Family -> parts of parameters' names and factors by which queries differ and are sure."""
+
+
+@pytest.mark.parametrize("family", SURE)
+def test_the_segments_that_a_client_sees_are_those_that_the_processor_makes(
+    family: str, tmp_path: Path
+) -> None:
+    labels = ("sky", "sea", "ship")
+    folder = make_picture_folder(tmp_path, family, AutoModelForUniversalSegmentation, labels)
+    model = AutoModelForUniversalSegmentation.from_pretrained(folder)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            for part, factor in SURE[family].items():
+                if part in name:
+                    value.mul_(factor)
+            if name == "class_predictor.bias":
+                value[-1] -= 6  # that nothing is there
+            if name == "mask_head.conv1.conv.weight":
+                value[:, 64:] *= 30  # what tells the queries' masks apart
+    model.save_pretrained(folder)
+    pipeline, segments = read_hub_model(folder).pipeline(), 0
+    contract = pipeline.contract
+    [output] = contract.mapped
+    assert isinstance(output.kind, st.Segments)
+    assert (output.kind.classes, output.kind.queries) == (labels, 6)
+    for sample in pipeline.golden_samples:
+        assert pipeline.judge is not None
+        [judged] = pipeline.judge([dict(contract.validate_row(sample.row))])
+        arrays = pipeline.answer_encoded(pipeline.encode_row(sample.row))
+        note = pipeline.front.notes(sample.row)
+        seen = output.client(arrays, note, contract.default_options)
+        match = output.kind.match(output.kind.recover(judged["panoptic"]), seen, pipeline.tolerance)
+        assert match.passed, match
+        segments += len(judged["panoptic"]["segments"])
+    assert segments > 4
+
+
+def test_a_segmenter_whose_processor_rounds_sides_up_is_refused(tmp_path: Path) -> None:
+    labels = ("sky", "sea", "ship")
+    folder = make_picture_folder(tmp_path, "maskformer", AutoModelForUniversalSegmentation, labels)
+    MaskFormerImageProcessorPil(size={"shortest_edge": 60, "longest_edge": 90}).save_pretrained(
+        folder
+    )
+    with pytest.raises(st.DeclarationError, match="MaskFormerImageProcessorPil, which makes"):
+        read_hub_model(folder)
+    Mask2FormerImageProcessorPil(size=SQUARE).save_pretrained(folder)
+    with pytest.raises(st.DeclarationError, match="Mask2FormerImageProcessor, whose post-proc"):
+        read_hub_model(folder)
+
+
 @pytest.mark.parametrize(
     ("family", "head", "make"),
     [
@@ -200,6 +261,7 @@ def test_the_things_that_a_client_sees_are_those_that_the_processor_finds(tmp_pa
         ("yolos", AutoModelForObjectDetection, make_picture_folder),
         ("rt-detr", AutoModelForObjectDetection, make_picture_folder),
         ("segformer", AutoModelForSemanticSegmentation, make_picture_folder),
+        ("maskformer", AutoModelForUniversalSegmentation, make_picture_folder),
         ("dpt", AutoModelForDepthEstimation, make_picture_folder),
         ("depth-anything", AutoModelForDepthEstimation, make_picture_folder),
         ("whisper", AutoModelForAudioClassification, make_sound_folder),

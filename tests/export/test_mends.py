@@ -179,15 +179,17 @@ def test_a_folder_that_writes_texts_is_told_of_engines_made_for_it(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "name", ["Mask2FormerForUniversalSegmentation", "MaskFormerForInstanceSegmentation",
-             "DetrForSegmentation"],
-)  # fmt: skip
+    "name", ["Mask2FormerForUniversalSegmentation", "OneFormerForUniversalSegmentation"]
+)
 @pytest.mark.slow
-def test_folders_of_panoptic_masks_are_refused_by_name(name: str, tmp_path: Path) -> None:
+def test_folders_of_queries_that_no_task_knows_are_refused_by_name(
+    name: str, tmp_path: Path
+) -> None:
     folder = make_folder(tmp_path / "masks")
     change(folder, "config.json", architectures=[name])
     said = str(command(f"hf:{folder}").exception)
     assert f"architecture {name}, want one that a task is known for" in said
+    assert "st.Segments, whose model answers logits of classes and of masks" in said
     assert "st.Detections(masks=(height, width)) for things that have boxes" in said
 
 

@@ -20,6 +20,7 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForObjectDetection,
     AutoModelForSemanticSegmentation,
+    AutoModelForUniversalSegmentation,
 )
 
 from seatrial_export.export import export_pipeline
@@ -45,6 +46,8 @@ HEADS: dict[str, tuple[Make, Any, tuple[str, ...]]] = {
     ),
     "automatic-speech-recognition": (make_sound_folder, AutoModelForCTC, ()),
 }  # fmt: skip
+PANOPTIC = ("detr, with masks", "maskformer", "maskformer, of one size")
+"""Families of segmentation whose masks are those of queries."""
 CASES = [
     *((family, "image-classification") for family in (
         "vit", "deit", "swin", "convnext", "dinov2", "mobilenet-v2", "resnet", "efficientnet",
@@ -54,6 +57,7 @@ CASES = [
     ("yolos, of its shorter side", "object-detection"),
     *((family, "object-detection") for family in ("rt-detr", "rt-detr-v2", "d-fine")),
     ("segformer", "image-segmentation"),
+    *((family, "image-segmentation") for family in PANOPTIC),
     ("dpt", "depth-estimation"),
     ("depth-anything", "depth-estimation"),
     ("depth-anything, of one size", "depth-estimation"),
@@ -75,6 +79,8 @@ def test_an_adopted_folder_answers_raw_files_as_transformers_does(
     family: str, task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make, head, labels = HEADS[task]
+    if family in PANOPTIC:
+        head = AutoModelForUniversalSegmentation
     folder = make(tmp_path / "model", family, head, labels)
     with quiet():
         found = read_hub_model(folder, task=task)

@@ -94,6 +94,10 @@ class Masked(st.Answer):
     mask: Annotated[dict[str, Any], st.Mask("dark", "bright", "none", on="photo")]
 
 
+class Parted(st.Answer):
+    parts: Annotated[dict[str, Any], st.Segments("dark", "bright", on="photo")]
+
+
 CLASSES = ("contradiction", "neutral", "entailment")
 
 
@@ -134,6 +138,16 @@ def spell(feeds: Mapping[str, Array]) -> dict[str, Array]:
 
 def masks(feeds: Mapping[str, Array]) -> dict[str, Array]:
     return {"mask": (feeds["photo"][..., 0] > 127).astype(np.int64)}
+
+
+def parts(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """A query for what is bright, one for what is dark, and one for nothing."""
+    light = feeds["photo"][..., 0].astype(np.float32) / 8 - 16
+    logits = np.array([[0, 5, 0], [5, 0, 0], [0, 0, 5]], np.float32)
+    return {
+        "parts_logits": np.tile(logits, (len(light), 1, 1)),
+        "parts_masks": np.stack([light, -light, light], 1),
+    }
 
 
 def entails(feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -334,6 +348,32 @@ async def test_each_class_of_a_picture_has_a_white_mask_of_its_size(bundle: Bund
         check_output("image-segmentation", told)
         mask = Pillow.open(io.BytesIO(base64.b64decode(told[1]["mask"])))
         assert (mask.format, mask.mode) == ("PNG", "L")
+
+
+async def test_each_segment_of_a_picture_has_a_score_and_a_white_mask(bundle: Bundle) -> None:
+    drawn = Pillow.new("RGB", (12, 6), (0, 0, 0))
+    drawn.paste((255, 255, 255), (6, 0, 12, 6))
+    async with run_app(bundle(Photo, Parted, parts, GOLDEN)) as running:
+        async with hf_client(running) as client:
+            found = await client.image_segmentation(
+                encoded(drawn), subtask="panoptic", mask_threshold=0.5, threshold=0.5,
+                overlap_mask_area_threshold=0.8,
+            )  # fmt: skip
+        assert [each.label for each in found] == ["bright", "dark"]
+        bright, dark = found
+        assert bright.score == pytest.approx(np.exp(5) / (np.exp(5) + 2), abs=1e-6)
+        assert np.asarray(bright.mask).tolist() == [[0] * 6 + [255] * 6] * 6
+        assert np.array_equal(255 - np.asarray(dark.mask), bright.mask)
+        told = await running.client.post("/hf/made", content=encoded(drawn))
+        check_output("image-segmentation", told.json())
+        for name, value in (
+            ("subtask", "semantic"), ("threshold", 0.9), ("overlap_mask_area_threshold", 0.5),
+        ):  # fmt: skip
+            asked = {"inputs": base64.b64encode(encoded(drawn)).decode()}
+            reply = await running.client.post(
+                "/hf/made", json=asked | {"parameters": {name: value}}
+            )
+            assert reply.json()["code"] == "E_OPTION", reply.text
 
 
 async def zero_shot(running: Running, labels: list[str], **more: Any) -> Any:

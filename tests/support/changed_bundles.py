@@ -120,6 +120,7 @@ class Log(st.Answer):
     ahead: Annotated[dict[str, list[float]], st.Forecast(horizon=2, quantiles=(0.1, 0.9))]
     found: Annotated[list[dict[str, Any]], st.Detections("a", "b", on="sight", candidates=2)]
     ground: Annotated[dict[str, Any], st.Mask("sky", "sea", on="sight", grid_px=(4, 6))]
+    parts: Annotated[dict[str, Any], st.Segments("sky", "sea", on="sight", queries=2)]
     depth: Annotated[dict[str, Any], st.Picture(on="sight", grid_px=(4, 6))]
 
 
@@ -142,6 +143,13 @@ def answer(feeds: Mapping[str, Array]) -> dict[str, Array]:
         "found_boxes": np.tile(np.array([[1, 1, 3, 3], [0, 0, 2, 2]], np.float32), (rows, 1, 1)),
         "found_scores": np.stack([both, both], 1),
         "ground": np.tile(np.arange(24).reshape(4, 6) % 2, (rows, 1, 1)),
+        "parts_logits": np.tile(np.array([[4, 0, 0], [0, 4, 0]], np.float32), (rows, 1, 1)),
+        "parts_masks": np.tile(
+            np.stack([np.arange(24) - 9.5, 9.5 - np.arange(24)])
+            .astype(np.float32)
+            .reshape(2, 4, 6),
+            (rows, 1, 1, 1),
+        ),
         "depth": np.full((rows, 4, 6), 0.5, np.float32),
     }
 

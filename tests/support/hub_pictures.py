@@ -82,7 +82,7 @@ def mask_former(**named: Any) -> MaskFormerConfig:
         decoder_config=DetrConfig(
             use_timm_backbone=False, backbone=None, num_queries=6, **TRANSFORMER
         ),
-        fpn_feature_size=32, mask_feature_size=32, **named,
+        fpn_feature_size=128, mask_feature_size=32, **named,
     )  # fmt: skip
 
 
@@ -194,8 +194,7 @@ FAMILIES: dict[str, Family] = {
         lambda **named: DetrConfig(
             use_timm_backbone=False, backbone=None, backbone_config=backbone(STAGES), **named
         ),
-        TRANSFORMER
-        | {"num_queries": 6, "d_model": 64, "encoder_attention_heads": 8},
+        TRANSFORMER | {"num_queries": 6, "d_model": 64, "encoder_attention_heads": 8},
         lambda: DetrImageProcessorPil(size={"shortest_edge": 128, "longest_edge": 192}),
     ),
     "maskformer": Family(

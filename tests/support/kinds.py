@@ -86,6 +86,7 @@ class OfPhotos(st.Answer):
     ]
     ground: Annotated[dict[str, Any], st.Mask("sky", "sea", on="photo", grid_px=GRID_PX)]
     seen: Annotated[dict[str, Any], st.Mask("sky", "sea", on="photo", logits=True, grid_px=GRID_PX)]
+    parts: Annotated[dict[str, Any], st.Segments("a", "b", on="photo", queries=3, threshold=0.4)]
     depth: Annotated[dict[str, Any], st.Picture(on="photo", bits=16, grid_px=GRID_PX)]
 
 
@@ -151,6 +152,7 @@ class PhotosNet(nn.Module):
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.GroupNorm(2, 8), nn.ReLU())
         self.grid, self.cells = nn.Conv2d(8, 3, 1), nn.Conv2d(8, 6, 4, 4)
+        self.parts, self.queries = nn.Conv2d(8, 3, 1), nn.Linear(8, 9)
         y, x = torch.meshgrid(torch.arange(4), torch.arange(6), indexing="ij")
         self.register_buffer("centres", torch.stack([x, y], -1).reshape(1, CELLS, 2) * 8 + 4.0)
 
@@ -163,6 +165,8 @@ class PhotosNet(nn.Module):
             "things_scores": torch.sigmoid(2 * cells[..., 4:]),
             "ground": grid[:, :2].argmax(1),
             "seen": grid[:, :2],
+            "parts_logits": 4 * self.queries(seen.mean((2, 3))).unflatten(1, (3, 3)),
+            "parts_masks": 4 * self.parts(seen),
             "depth": torch.sigmoid(grid[:, 2]),
         }
 
@@ -217,7 +221,7 @@ MODELS = {
         Photo, OfPhotos, PhotosNet, some_photo,
         {
             "Detections": "things", "Mask of ids": "ground", "Mask of logits": "seen",
-            "Picture": "depth",
+            "Segments": "parts", "Picture": "depth",
         },
     ),
 }  # fmt: skip

@@ -312,9 +312,9 @@ class Segments(MappedKind):
         def features(values: Column) -> Mapping[str, Column]:
             found = []
             for arrays in zip(*values, strict=True):
-                *passed, shares = self._passed(arrays, self.threshold)
+                scores, classes, shares = self._passed(arrays, self.threshold)
                 seen = np.ones(shares.shape[1:], bool)
-                found.append(self._segments(*passed, [(slice(None), shares)], seen))
+                found.append(self._segments(scores, classes, [(slice(None), shares)], seen))
             return {
                 "segments": [float(len(classes)) for _, classes, _ in found],
                 "none": [float((ids == NONE).mean()) for ids, *_ in found],

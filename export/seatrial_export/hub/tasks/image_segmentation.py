@@ -75,8 +75,7 @@ class ImageSegmentation(Task):
     def fits(self, folder: Folder) -> bool:
         """A head of semantic segmentation, or one whose queries are known."""
         return (
-            folder.architecture.endswith("ForSemanticSegmentation")
-            or folder.architecture in HEADS
+            folder.architecture.endswith("ForSemanticSegmentation") or folder.architecture in HEADS
         )
 
     def read(self, folder: Folder, rows: Sequence[RawRow]) -> Reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from seatrial_contracts.kinds.kind import Array, JsonSchema, closed_object
 from seatrial_contracts.kinds.mask import Mask
 from seatrial_contracts.kinds.output_kind import Arrays
 from seatrial_contracts.kinds.resample import PNG_SCHEMA, png_text
+from seatrial_contracts.kinds.segments import Segments
 from seatrial_serve.api.routes.body import Body
 from seatrial_serve.api.tasks.task import SCORED, RowTask, Telling, check_fixed
 
@@ -92,41 +94,76 @@ class MaskBody(Body):
 
 
 class ImageSegmentation(RowTask[MaskBody]):
-    """For each class that the picture shows, a gray PNG that is white where the class is.
+    """For each class or segment that the picture shows, a gray PNG that is white where it is.
 
-    Scores are left out: a pixel has one class.
+    Scores are those of segments: of `st.Mask` a pixel has one class.
     """
 
     name = "image-segmentation"
     body = MaskBody
-    takes_kind, gives_kinds = Image, (Mask,)
+    takes_kind, gives_kinds = Image, (Mask, Segments)
     answers: ClassVar[JsonSchema] = {
         "type": "array",
-        "items": closed_object({"label": {"type": "string"}, "mask": PNG_SCHEMA}),
+        "items": closed_object({"label": {"type": "string"}, "mask": PNG_SCHEMA})
+        | {"properties": {**SCORED, "mask": PNG_SCHEMA}},
     }
 
     def telling(self, body: MaskBody) -> Telling:
         """See `RowTask`."""
-        asked, want = body.parameters, "a request without it: each pixel has one class"
+        kind, asked = self.output.kind, body.parameters
+        if isinstance(kind, Segments):
+            return self._segments(kind, asked)
+        assert isinstance(kind, Mask)
+        return self._classes(kind, asked)
+
+    def _classes(self, kind: Mask, asked: MaskParameters) -> Telling:
+        want = "a request without it: each pixel has one class"
         check_fixed("subtask", asked.subtask, "semantic", "semantic")
         for name in ("threshold", "mask_threshold", "overlap_mask_area_threshold"):
             check_fixed(name, getattr(asked, name), None, want)
-        kind, options = self.output.kind, self.options()
-        assert isinstance(kind, Mask)
+        options = self.options()
 
         def masks(arrays: Arrays, note: Any) -> list[dict[str, Any]]:
             (ids,) = kind.client(arrays, note, options)
             places = shown(ids, len(kind.classes))
-            size, room = ids.size * len(places), self.contract.limits.max_answer_bytes
-            if size > room:
-                got, want = f"{size} bytes of masks", f"at most {room}"
-                raise Refusal("E_ANSWER_BYTES", "the answer", got, want, "send a smaller picture")
+            white = self._white(ids, places)
             return [
-                {"label": kind.classes[place], "mask": png_text((ids == place) * np.uint8(WHITE))}
-                for place in places
+                {"label": kind.classes[place], "mask": mask}
+                for place, mask in zip(places, white, strict=True)
             ]
 
         return masks
+
+    def _segments(self, kind: Segments, asked: MaskParameters) -> Telling:
+        threshold = asked.threshold
+        check_fixed("subtask", asked.subtask, "panoptic", "panoptic")
+        for name, value in (
+            ("mask_threshold", kind.mask_threshold), ("overlap_mask_area_threshold", kind.overlap),
+        ):  # fmt: skip
+            check_fixed(name, getattr(asked, name), value, f"{value:g}, as is declared")
+        if "threshold" not in self.contract.known_options:
+            want = f"{kind.threshold:g}, as is declared"
+            check_fixed("threshold", threshold, kind.threshold, want)
+            threshold = None
+        options = self.options(threshold=threshold)
+
+        def segments(arrays: Arrays, note: Any) -> list[dict[str, Any]]:
+            ids, classes, scores = kind.client(arrays, note, options)
+            white = self._white(ids, range(1, len(classes) + 1))
+            return [
+                {"label": kind.classes[label], "score": score, "mask": mask}
+                for label, score, mask in zip(classes.tolist(), list(scores), white, strict=True)
+            ]
+
+        return segments
+
+    def _white(self, ids: Array, places: Sequence[int]) -> Iterator[str]:
+        """A gray PNG for each of these ids. Raises `Refusal` where they take too much."""
+        size, room = ids.size * len(places), self.contract.limits.max_answer_bytes
+        if size > room:
+            got, want = f"{size} bytes of masks", f"at most {room}"
+            raise Refusal("E_ANSWER_BYTES", "the answer", got, want, "send a smaller picture")
+        return (png_text((ids == place) * np.uint8(WHITE)) for place in places)
 
 
 def shown(ids: Array, classes: int) -> list[int]:
