@@ -9,4 +9,4 @@ PAGE = page("reference/answers.md")
 
 
 def test_each_block_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_blocks(PAGE, monkeypatch) == 15
+    assert run_blocks(PAGE, monkeypatch) == 16
