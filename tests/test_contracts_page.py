@@ -16,7 +16,7 @@ PAGE = page("reference/contracts.md")
 
 
 def test_each_block_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_blocks(PAGE, monkeypatch) == 19
+    assert run_blocks(PAGE, monkeypatch) == 20
 
 
 def test_the_page_names_every_step_that_may_be_waived_and_every_option() -> None:

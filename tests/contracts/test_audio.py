@@ -15,7 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy.io import wavfile
 from support.properties import drawing
-from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+from transformers import (
+    ASTFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+    audio_utils,
+)
 
 import seatrial as st
 from seatrial_contracts.host_stage import HostStage, collate
@@ -116,7 +121,46 @@ def test_whisper_features_are_those_of_its_extractor() -> None:
     assert np.abs(made.T - want).max() < 1e-4
 
 
-# librosa 0.11.0: power_to_db(feature.melspectrogram(y, sr=16000, ...)), frames 0 and 20
+KALDI = st.LogMel(
+    n_fft=512, win_length=400, n_mels=64, fmin=20.0, center=False, htk=True, norm=None,
+    amin=2.0**-23, log="kaldi",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate_hz", "level"),
+    [(400, 16_000, 1.0), (1_999, 16_000, 1e-4), (30_000, 16_000, 0.0), (70_000, 48_000, 1.0),
+     (9_000, 11_025, 1.0), (163_999, 16_000, 0.1)],
+)  # fmt: skip
+def test_filter_banks_are_those_of_the_extractor_of_ast(
+    samples: int, rate_hz: int, level: float
+) -> None:
+    noise = np.random.default_rng(samples).normal(0.01, 0.02, samples).astype(np.float32)
+    data = encode_sound(level * (chirp(samples, rate_hz) + noise), rate_hz, "WAV", "FLOAT")
+    kind = st.Audio(padding="max_length", mark="mask", max_seconds=10.255, log_mel=KALDI)
+    made, mask = kind.stage("clip", {})(kind._file(data))
+    extractor = ASTFeatureExtractor(num_mel_bins=64, max_length=1024, do_normalize=False)
+    want = extractor(kind.decode(data), sampling_rate=16_000, return_tensors="np")["input_values"]
+    assert mask.sum() == (want[0] != 0).any(1).sum() >= 1
+    np.testing.assert_allclose(made * mask[:, None], want[0], rtol=0, atol=2e-6)
+
+
+def test_poveys_window_is_that_of_transformers() -> None:
+    sound = chirp(8_000, 16_000)
+    filters = audio_utils.mel_filter_bank(
+        257, 64, 20, 8_000, 16_000, mel_scale="kaldi", triangularize_in_mel_space=True
+    )
+    want = audio_utils.spectrogram(
+        sound, audio_utils.window_function(400, "povey", periodic=False), 400, 160, 512, power=2.0,
+        center=False, preemphasis=0.97, mel_filters=filters, mel_floor=2.0**-23, log_mel="log",
+        remove_dc_offset=True,
+    )  # fmt: skip
+    made = KALDI.model_copy(update={"window": "povey"}).of(sound, 16_000)
+    np.testing.assert_allclose(made, want.T, rtol=0, atol=2e-6)
+
+    # librosa 0.11.0: power_to_db(feature.melspectrogram(y, sr=16000, ...)), frames 0 and 20
+
+
 LIBROSA: list[tuple[dict[str, Any], int, list[list[float]]]] = [
     (
         {"n_fft": 512, "hop_length": 128, "pad_mode": "constant"}, 63,
@@ -158,6 +202,13 @@ def test_the_shortest_sound_has_a_frame(log: Any) -> None:
             made = mel.of(np.ones(samples, np.float32), 16_000)
             assert len(made) == mel.frames(samples) >= 1
             assert np.isfinite(made).all()
+
+
+def test_the_shortest_sound_of_filter_banks_is_one_window() -> None:
+    assert (KALDI.least_samples, KALDI.frames(400), KALDI.frames(559), KALDI.frames(560)) == (
+        400, 1, 1, 2,
+    )  # fmt: skip
+    assert len(KALDI.of(np.ones(400, np.float32), 16_000)) == 1
 
 
 def test_rows_of_unlike_length_are_padded_and_say_their_own() -> None:
@@ -336,6 +387,9 @@ def test_what_the_kind_draws_it_decodes(data: some.DataObject) -> None:
         {"log_mel": st.LogMel(fmax=9_000.0)},
         {"log_mel": st.LogMel(win_length=500)},
         {"log_mel": st.LogMel(fmin=8_000.0)},
+        {"log_mel": st.LogMel(log="kaldi")},
+        {"log_mel": st.LogMel(log="kaldi", center=False, htk=True)},
+        {"log_mel": st.LogMel(window="povey")},
         {"max_seconds": 0.01, "log_mel": st.LogMel(center=False)},
     ],
 )

@@ -64,6 +64,17 @@ geometry = some.one_of(
         some.sampled_from(["stretch", "letterbox", "crop"]),
         some.sampled_from(["floor", "half_even"]),
     ),
+    some.builds(
+        lambda height, width, step: {
+            "size_px": (height, width),
+            "fit": "one_side",
+            "multiple_px": step,
+            "max_aspect": 3.0,
+        },
+        some.integers(40, 160),
+        some.integers(40, 160),
+        some.sampled_from([None, 8, 14]),
+    ),
 )
 side = some.integers(1, 600)
 share = some.tuples(some.floats(0, 1), some.floats(0, 1)).map(sorted)
@@ -194,6 +205,13 @@ def test_an_answer_that_is_no_detection_is_a_fault_of_its_row_alone(
     found = contract().fault_of(single)
     assert found is not None
     assert cause in found.cause
+
+
+def test_a_picture_of_one_side_bounds_no_box_by_the_size_that_one_of_its_sides_has() -> None:
+    photo = st.Image(size_px=(100, 200), fit="one_side", max_aspect=4)
+    far = [each[None] for each in arrays([[0, 0, 700, 9]], [[0.9, 0]])]
+    assert KIND.faults(far, photo) == {}
+    assert 0 in KIND.faults(far, st.Image(size_px=(100, 200)))
 
 
 @pytest.mark.parametrize("name", ["things_boxes", "things_scores"])

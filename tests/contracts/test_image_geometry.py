@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as some
 from PIL import Image as Pillow
 from support.pictures import PICTURE, code_of, decode, encoded
+from transformers.models.dpt.image_processing_pil_dpt import get_resize_output_image_size
 
 import seatrial as st
 from seatrial_contracts.kinds.image import Image
@@ -57,6 +60,49 @@ def test_the_shorter_side_of_a_crop_is_that_of_clip_in_transformers_5_23(
     assert place.left == -((resized[0] - 224) // 2)
 
 
+@given(
+    sides=some.tuples(some.integers(1, 1500), some.integers(1, 1500)),
+    wanted=some.tuples(some.integers(60, 160), some.integers(60, 160)),
+    step=some.sampled_from([1, 7, 14, 16]),
+)
+def test_one_side_is_that_of_dpt_in_transformers_and_both_lie_within_their_ends(
+    sides: tuple[int, int], wanted: tuple[int, int], step: int
+) -> None:
+    width, height = sides
+    assume(max(sides) <= 4 * min(sides))
+    kind = st.Image(size_px=wanted, fit="one_side", max_aspect=4, multiple_px=step)
+    kind.check()
+    want = get_resize_output_image_size(np.empty((3, height, width)), wanted, True, step)
+    made = kind.placement(sides)
+    assert (made.height, made.width) == (want.height, want.width)
+    (least_high, most_high), (least_wide, most_wide) = kind.sizes("photo").values()
+    assert least_high <= made.height <= most_high
+    assert least_wide <= made.width <= most_wide
+    assert kind.tensors("photo")[0].dims == ("photo_height", "photo_width", 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [
+        ((640, 480), (686, 518)),  # 640 x 518 / 480 is 49.3 times 14
+        ((120, 90), (518, 392)),  # the larger side needs the smaller scale
+        ((600, 300), (518, 252)),  # 518 / 600 is nearer to 1; 259 is 18.5 times 14
+    ],
+)
+def test_the_side_whose_scale_is_nearer_to_1_is_the_one_that_is_set(
+    size: tuple[int, int], resized: tuple[int, int]
+) -> None:
+    options: dict[str, Any] = {
+        "size_px": (518, 518), "fit": "one_side", "multiple_px": 14, "max_aspect": 4,
+    }  # fmt: skip
+    picture = wide(*size)
+    pixels = decode(encoded(picture), **options)
+    assert (pixels == np.asarray(picture.resize(resized, BILINEAR))).all()
+    assert code_of(encoded(wide(81, 20)), **options) == "E_IMAGE_SIZE"
+    [missing] = st.Image(**options).filler(lambda value: (value,))
+    assert missing.shape == (126, 126, 3)
+
+
 def test_pictures_of_all_sizes_make_one_shape_and_its_note_says_where_they_lie() -> None:
     kind = Image(size_px=(100, 100), fit="letterbox")
     assert kind.tensors("photo")[0].dims == (100, 100, 3)
@@ -85,6 +131,20 @@ def test_a_sliver_is_refused_where_it_would_grow_and_taken_where_it_would_not() 
         ({"size_px": (8, 8), "shorter_side_px": 9}, "shorter_side_px beside fit='stretch'"),
         ({"size_px": (8, 9), "fit": "crop", "shorter_side_px": 8}, "want at least 9"),
         ({"size_px": (200, 100), "max_pixels": 9999}, "at most 9999 pixels"),
+        ({"size_px": (8, 8), "fit": "one_side"}, "without a max_aspect, want one"),
+        ({"size_px": (8, 8), "multiple_px": 4}, "multiple_px 4"),
+        (
+            {"size_px": (8, 8), "fit": "one_side", "max_aspect": 5, "multiple_px": 4},
+            "none is rounded to 0 by multiple_px 4",
+        ),
+        (
+            {"size_px": (50, 50), "fit": "one_side", "max_aspect": 5, "max_pixels": 9999},
+            "at most 9999 pixels",
+        ),
+        (
+            {"size_px": (8, 8), "fit": "one_side", "max_aspect": 2, "shorter_side_px": 9},
+            "shorter_side_px beside fit='one_side'",
+        ),
     ],
 )
 def test_a_size_that_contradicts_itself_is_refused_where_it_is_declared(

@@ -71,6 +71,10 @@ images = some.builds(
     some.lists(some.sampled_from(["PNG", "JPEG", "BMP"]), min_size=1, max_size=3, unique=True),
     some.integers(1, 20),
 )
+KALDI = st.LogMel(
+    n_fft=256, win_length=200, n_mels=8, center=False, htk=True, norm=None, log="kaldi",
+    window="povey",
+)  # fmt: skip
 sounds = some.builds(
     lambda formats, rate_hz, mark, mel: st.Audio(
         formats=tuple(formats), rate_hz=rate_hz, max_seconds=0.5, mark=mark, log_mel=mel
@@ -78,7 +82,7 @@ sounds = some.builds(
     some.lists(some.sampled_from(["WAV", "FLAC", "OGG"]), min_size=1, max_size=3, unique=True),
     some.sampled_from([8_000, 16_000, 44_100]),
     some.sampled_from(["length", "mask"]),
-    some.none() | some.just(st.LogMel(n_fft=256, n_mels=8)),
+    some.none() | some.sampled_from([st.LogMel(n_fft=256, n_mels=8), KALDI]),
 )
 flags = some.builds(lambda nullable: st.Flag(nullable=nullable), some.just(False))
 ranges = some.none() | some.tuples(some.dates(), some.dates()).map(sorted)

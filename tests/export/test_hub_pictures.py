@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from support.hub_pictures import make_picture_folder
 from support.hub_sounds import make_sound_folder
 from transformers import (
+    ASTFeatureExtractor,
     AutoModelForAudioClassification,
     AutoModelForCTC,
     AutoModelForDepthEstimation,
@@ -28,6 +29,7 @@ from transformers import (
     LevitImageProcessorPil,
     Mask2FormerImageProcessorPil,
     MobileViTImageProcessorPil,
+    SeamlessM4TFeatureExtractor,
     SegformerImageProcessorPil,
     ViTImageProcessorPil,
     YolosImageProcessorPil,
@@ -81,6 +83,16 @@ READ: dict[str, tuple[Any, dict[str, Any]]] = {
         DPTImageProcessorPil(size={"height": 30, "width": 45}, ensure_multiple_of=14),
         {"size_px": (28, 42), "resample": "bicubic"},
     ),
+    "an aspect kept": (
+        DPTImageProcessorPil(
+            size={"height": 56, "width": 70}, ensure_multiple_of=14, keep_aspect_ratio=True
+        ),
+        {"size_px": (56, 70), "fit": "one_side", "multiple_px": 14, "max_aspect": 4 / 3},
+    ),
+    "an aspect kept, of any pixels": (
+        DPTImageProcessorPil(size=SQUARE, keep_aspect_ratio=True),
+        {"size_px": (32, 32), "fit": "one_side", "multiple_px": None, "max_aspect": 4.0},
+    ),
     "an offset, and the deviation twice": (
         EfficientNetImageProcessorPil(size=SQUARE, resample=0, rescale_offset=True),
         {"resample": "nearest"},
@@ -103,7 +115,10 @@ def test_an_image_processor_is_read_into_options_that_make_its_very_pixels(
 
 
 ODD: dict[str, tuple[Any, str]] = {
-    "an aspect kept": (DPTImageProcessorPil(size=SQUARE, keep_aspect_ratio=True), "keep_aspect"),
+    "an aspect kept, then padding": (
+        DPTImageProcessorPil(size=SQUARE, keep_aspect_ratio=True, do_pad=True, size_divisor=12),
+        "[1, 3, 36, 48] of 96 x 72 pixels, not",
+    ),
     "padding to multiples": (
         Mask2FormerImageProcessorPil(size={"shortest_edge": 60, "longest_edge": 90}),
         "Mask2FormerImageProcessorPil, which makes",
@@ -128,6 +143,14 @@ def test_a_processor_that_pictures_cannot_be_made_by_is_refused_by_its_name(
     with pytest.raises(st.DeclarationError, match="ImageProcessorPil, which makes") as caught:
         read_image_side(saved(tmp_path, processor))
     assert message in str(caught.value)
+
+
+def test_a_model_of_square_pictures_is_refused_where_its_processor_keeps_the_aspect(
+    tmp_path: Path,
+) -> None:
+    folder = make_picture_folder(tmp_path, "dpt, of square pictures", AutoModelForDepthEstimation)
+    with pytest.raises(st.DeclarationError, match="set keep_aspect_ratio to false"):
+        read_hub_model(folder)
 
 
 def test_a_crop_is_refused_where_answers_are_about_places(tmp_path: Path) -> None:
@@ -178,7 +201,9 @@ def test_the_things_that_a_client_sees_are_those_that_the_processor_finds(tmp_pa
         ("rt-detr", AutoModelForObjectDetection, make_picture_folder),
         ("segformer", AutoModelForSemanticSegmentation, make_picture_folder),
         ("dpt", AutoModelForDepthEstimation, make_picture_folder),
+        ("depth-anything", AutoModelForDepthEstimation, make_picture_folder),
         ("whisper", AutoModelForAudioClassification, make_sound_folder),
+        ("ast", AutoModelForAudioClassification, make_sound_folder),
         ("wav2vec2", AutoModelForAudioClassification, make_sound_folder),
         ("wav2vec2, layer norm", AutoModelForCTC, make_sound_folder),
     ],
@@ -211,7 +236,7 @@ def test_a_folder_of_pictures_without_a_processor_says_so(tmp_path: Path) -> Non
         read_hub_model(folder)
 
 
-@pytest.mark.parametrize("family", ["whisper", "wav2vec2", "wav2vec2, layer norm"])
+@pytest.mark.parametrize("family", ["whisper", "ast", "wav2vec2", "wav2vec2, layer norm"])
 def test_a_feature_extractor_is_read_into_options_that_make_its_very_values(
     family: str, tmp_path: Path
 ) -> None:
@@ -220,13 +245,23 @@ def test_a_feature_extractor_is_read_into_options_that_make_its_very_values(
     kind = found.reading.inputs["audio"].kind
     assert isinstance(kind, st.Audio)
     assert found.reading.batchable == (family != "wav2vec2")
-    assert (kind.log_mel is not None) == (family == "whisper")
-    assert kind.normalize == (None if family == "whisper" else "mean_variance")
+    assert (kind.log_mel is not None) == (family in ("whisper", "ast"))
+    assert kind.normalize == (None if kind.log_mel else "mean_variance")
+
+
+def test_the_mean_and_spread_of_an_ast_folder_become_part_of_the_graph(tmp_path: Path) -> None:
+    folder = make_sound_folder(tmp_path, "ast", AutoModelForAudioClassification, ("a", "b"))
+    ASTFeatureExtractor(num_mel_bins=16, max_length=64, mean=-5.0, std=2.0).save_pretrained(folder)
+    assert read_hub_model(folder).reading.module.options == {"mean": -5.0, "spread": 4.0}
+    plain = ASTFeatureExtractor(num_mel_bins=16, max_length=64, do_normalize=False)
+    plain.save_pretrained(folder)
+    assert read_hub_model(folder).reading.module.options == {"mean": 0.0, "spread": 1.0}
 
 
 def test_features_that_no_field_makes_are_refused_by_name(tmp_path: Path) -> None:
     folder = make_sound_folder(tmp_path, "ast", AutoModelForAudioClassification, ("a", "b"))
-    with pytest.raises(st.DeclarationError, match="ASTFeatureExtractor, which makes features"):
+    SeamlessM4TFeatureExtractor(num_mel_bins=16).save_pretrained(folder)
+    with pytest.raises(st.DeclarationError, match="SeamlessM4TFeatureExtractor, which makes feat"):
         read_hub_model(folder)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import seatrial as st
-from seatrial_export.gate.lengths import open_lengths
+from seatrial_export.gate.lengths import open_lengths, open_paths
 from seatrial_export.gate.replaced import Replaced
 
 QUICK = {
@@ -30,6 +30,10 @@ class Tokens(st.Row):
 
 class Eight(st.Row):
     x: st.Tensor[np.float32, 8]
+
+
+class Any4(st.Row):
+    x: st.Tensor[np.float32, 2:9, 2:9, 4]
 
 
 class Three(st.Answer):
@@ -94,6 +98,61 @@ class Checked(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         torch._check_tensor_all(self.get_buffer("sides").prod() == x.shape[1])
         return self.net(x)
+
+
+class Resized(nn.Module):
+    """As DINOv2 and Depth Anything: embeddings of one size, resized for others, and `int`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places, self.last = nn.Parameter(torch.randn(1, 4, 5, 5)), nn.Linear(4, 3)
+
+    def placed(self, height: int, width: int) -> Tensor:
+        if not torch.jit.is_tracing() and height == 5 and width == 5:
+            return self.places
+        return functional.interpolate(self.places, (height, width), mode="bicubic")
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[1:3]
+        seen = x.permute(0, 3, 1, 2) + self.placed(height, width)
+        grown = functional.interpolate(seen, (int(height * 2), int(width * 2)), mode="bilinear")
+        return self.last(grown.mean((2, 3)))
+
+
+@pytest.mark.slow
+def test_code_that_has_a_path_of_its_own_at_one_size_is_traced_by_the_one_for_all(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    module, chance = Resized().eval(), np.random.default_rng(0)
+    sides = ((5, 5), (2, 9), (5, 7), (8, 5), (9, 9))
+    rows = [{"x": chance.normal(size=(*side, 4)).astype(np.float32)} for side in sides]
+    bundle = st.export(
+        st.Pipeline(
+            name="made", version="1.0.0", inputs=Any4, outputs=Three, model=module, golden=rows,
+            waive=QUICK,
+        ),
+        tmp_path,
+    )  # fmt: skip
+    with torch.no_grad():
+        want = np.concatenate([module(torch.tensor(each["x"])[None]) for each in rows])
+    got = np.stack([each["y"] for each in answers(bundle, rows, 1)])
+    np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-6)
+
+
+def test_int_is_pythons_own_again_once_it_is_traced() -> None:
+    names = Resized.forward.__globals__
+    asked = torch.jit.is_tracing
+    with open_paths(Resized()):
+        whole = names["int"]
+        assert [whole(2.5), whole("7"), whole("11", 2)] == [2, 7, 3]
+        assert type(whole(3)) is builtins.int
+        assert isinstance(4, whole)
+        assert not isinstance(4.0, whole)
+        assert issubclass(bool, whole)
+        assert torch.jit.is_tracing()
+    assert "int" not in names
+    assert torch.jit.is_tracing is asked
 
 
 @pytest.mark.slow

@@ -55,12 +55,14 @@ CASES = [
     *((family, "object-detection") for family in ("rt-detr", "rt-detr-v2", "d-fine")),
     ("segformer", "image-segmentation"),
     ("dpt", "depth-estimation"),
+    ("depth-anything", "depth-estimation"),
     ("depth-anything, of one size", "depth-estimation"),
     *((family, "image-feature-extraction") for family in ("dinov2", "clip", "siglip")),
     ("clip", "text-feature-extraction"),
     ("siglip", "text-feature-extraction"),
     *((family, "audio-classification") for family in (
         "wav2vec2", "wav2vec2, layer norm", "hubert, layer norm", "wavlm, layer norm", "whisper",
+        "ast",
     )),
     *((family, "automatic-speech-recognition") for family in (
         "wav2vec2", "wav2vec2, layer norm", "hubert, layer norm", "wavlm, layer norm",

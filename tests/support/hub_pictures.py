@@ -93,13 +93,30 @@ ANYTHING = {
 }  # fmt: skip
 
 
+def dino() -> Dinov2Config:
+    """A small DINOv2 of four stages, whose position embeddings are those of 64 x 64 pixels."""
+    return Dinov2Config(
+        **SMALL | {"num_hidden_layers": 4, "image_size": 64}, out_indices=[1, 2, 3, 4],
+        apply_layernorm=True, reshape_hidden_states=False,
+    )  # fmt: skip
+
+
 def depth_anything(**named: Any) -> DepthAnythingConfig:
     """Depth Anything on a small DINOv2."""
-    dino = Dinov2Config(
-        **SMALL | {"num_hidden_layers": 4}, out_indices=[1, 2, 3, 4], apply_layernorm=True,
-        reshape_hidden_states=False,
-    )  # fmt: skip
-    return DepthAnythingConfig(backbone_config=dino, **named)
+    return DepthAnythingConfig(backbone_config=dino(), **named)
+
+
+DENSE = SMALL | {
+    "num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3], "fusion_hidden_size": 16,
+    "neck_hidden_sizes": [8, 16, 24, 32], "is_hybrid": False,
+}  # fmt: skip
+
+
+def one_side() -> DPTImageProcessorPil:
+    """A processor that keeps the aspect: of a picture of 64 x 64 pixels both sides stay."""
+    return DPTImageProcessorPil(
+        size={"height": 64, "width": 64}, ensure_multiple_of=8, keep_aspect_ratio=True
+    )
 
 
 class Family(NamedTuple):
@@ -186,18 +203,10 @@ FAMILIES: dict[str, Family] = {
         lambda: SegformerImageProcessorPil(size={"height": 64, "width": 64}),
     ),
     "dpt": Family(
-        DPTConfig,
-        SMALL | {
-            "num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3], "fusion_hidden_size": 16,
-            "neck_hidden_sizes": [8, 16, 24, 32], "is_hybrid": False,
-        },
-        lambda: DPTImageProcessorPil(size=SQUARE, ensure_multiple_of=8),
+        DPTConfig, DENSE, lambda: DPTImageProcessorPil(size=SQUARE, ensure_multiple_of=8),
     ),
-    "depth-anything": Family(
-        depth_anything,
-        ANYTHING,
-        lambda: DPTImageProcessorPil(size=SQUARE, ensure_multiple_of=8, keep_aspect_ratio=True),
-    ),
+    "dpt, of square pictures": Family(DPTConfig, DENSE, one_side),
+    "depth-anything": Family(depth_anything, ANYTHING, one_side),
     "depth-anything, of one size": Family(
         depth_anything, ANYTHING, lambda: DPTImageProcessorPil(size=SQUARE, ensure_multiple_of=8)
     ),

@@ -64,7 +64,7 @@ FAMILIES: dict[str, Family] = {
     "ast": Family(
         ASTConfig,
         {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-         "intermediate_size": 64, "max_length": 64, "num_mel_bins": 16},
+         "intermediate_size": 64, "max_length": 64, "num_mel_bins": 16, "initializer_range": 0.2},
         lambda: ASTFeatureExtractor(num_mel_bins=16, max_length=64),
     ),
 }  # fmt: skip

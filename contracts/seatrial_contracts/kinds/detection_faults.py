@@ -74,8 +74,8 @@ def _outside(kind: Detections, box: Array, about: Kind | None) -> Array:
     A picture of open size is known to the answer alone, which ends boxes at its edges.
     """
     if not kind.relative:
-        if not isinstance(about, Image) or about.size_px is None:
+        if not isinstance(about, Image) or about.made_px is None:
             return np.zeros(box.shape[:-1], bool)
-        height, width = about.size_px
+        height, width = about.made_px
         box = box / [width, height, width, height]
     return np.asarray(((box < -OVERHANG) | (box > 1 + OVERHANG)).any(-1))

@@ -33,11 +33,14 @@ from seatrial_contracts.kinds.placement import (
     Resample,
     Size,
     as_it_is,
+    by_one_side,
     by_shorter_side,
     by_sides,
     centre_cropped,
     cut_down,
+    ends_of_one_side,
     letterboxed,
+    nearest,
 )
 
 if TYPE_CHECKING:
@@ -108,7 +111,9 @@ class Image(FileKind):
     batches: `fit="stretch"` resizes both sides, `"letterbox"` resizes the whole picture to fit in
     and lays it in the middle of `fill` (0 to 255, each channel), `"crop"` resizes the shorter side
     to `shorter_side_px` (the longer of `size_px` unless set) and takes the middle; `crop_offset`
-    says how that middle is rounded.
+    says how that middle is rounded. `"one_side"` makes pictures of several sizes: one side is that
+    of `size_px`, the one whose scale is nearer to 1, and the other is in proportion, both at the
+    nearest multiple of `multiple_px`; `max_aspect` bounds it.
     """
 
     takes_notes: ClassVar[bool] = True
@@ -122,7 +127,7 @@ class Image(FileKind):
     longer_side_px: Annotated[Side | None, Field(exclude_if=is_none)] = None
     multiple_px: Annotated[Side | None, Field(exclude_if=is_none)] = None
     size_px: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
-    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    fit: Literal["stretch", "letterbox", "crop", "one_side"] = "stretch"
     fill: Annotated[int, Field(ge=0, le=255)] = 0
     crop_offset: CropOffset = "floor"
     mode: Annotated[Mode, Field(exclude_if="RGB".__eq__)] = "RGB"
@@ -174,7 +179,7 @@ class Image(FileKind):
                 "one with fit='crop' alone",
             ),
             (
-                fit in ("stretch", "letterbox") and self.shorter_side_px,
+                fit not in (None, "crop") and self.shorter_side_px,
                 f"a shorter_side_px beside fit={fit!r}",
                 "size_px alone, or fit='crop'",
             ),
@@ -191,12 +196,23 @@ class Image(FileKind):
             ),
             (
                 self.multiple_px
+                and fit != "one_side"
                 and not (self.longer_side_px and self.multiple_px <= self._least_made),
                 f"multiple_px {self.multiple_px}",
                 "no more pixels than the shorter side has at least, and a longer_side_px",
             ),
             (
-                math.prod(self.size_px or ()) > self.max_pixels,
+                fit == "one_side" and not self.max_aspect,
+                "fit='one_side' without a max_aspect",
+                "one, which bounds both sides",
+            ),
+            (
+                fit == "one_side" and self.max_aspect and not min(self._one_side_ends)[0],
+                f"size_px {self.size_px} with max_aspect {self.max_aspect}",
+                f"sides of which none is rounded to 0 by multiple_px {self.multiple_px or 1}",
+            ),
+            (
+                self._most_made > self.max_pixels,
                 f"size_px {self.size_px}",
                 f"at most {self.max_pixels} pixels",
             ),
@@ -219,6 +235,30 @@ class Image(FileKind):
         least = self.shorter_side_px or self.min_side_px
         return min(least, int(most / (self.max_aspect or most)) or 1)
 
+    @property
+    def _one_side_ends(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Least and most of the height, and of the width, with `fit="one_side"`."""
+        height, width = self.size_px or (1, 1)
+        aspect, step = self.max_aspect or 1.0, self.multiple_px or 1
+        return (
+            ends_of_one_side(height, width, aspect, step),
+            ends_of_one_side(width, height, aspect, step),
+        )
+
+    @property
+    def _most_made(self) -> int:
+        """The most pixels of a picture that `size_px` bounds; 0 without it."""
+        if self.fit == "one_side":
+            (_, height), (_, width) = self._one_side_ends
+            step = self.multiple_px or 1
+            return max(height, width) * nearest(max(self.size_px or (0,)), step)
+        return math.prod(self.size_px) if self.size_px else 0
+
+    @property
+    def made_px(self) -> Size | None:
+        """Height and width of every picture in the graph, where they are fixed."""
+        return None if self.fit == "one_side" else self.size_px
+
     def placement(self, size: Size) -> Placement:
         """How a picture of this width and height comes to be what the graph takes."""
         if self.size_px is None:
@@ -232,6 +272,8 @@ class Image(FileKind):
         made = (self.size_px[1], self.size_px[0])
         if self.fit == "crop":
             return centre_cropped(size, made, self._grown_side, self.crop_offset)
+        if self.fit == "one_side":
+            return by_one_side(size, made, self.multiple_px or 1)
         return letterboxed(size, made) if self.fit == "letterbox" else as_it_is(made)
 
     @property
@@ -381,17 +423,23 @@ class Image(FileKind):
                     )
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
-        sides = self.size_px or (f"{name}_height", f"{name}_width")
+        sides = self.made_px or (f"{name}_height", f"{name}_width")
         dtype, channels, *_ = self.pixels
         return (TensorSpec(name=name, dtype=dtype, dims=(*sides, channels)),)
 
     def filler(self, stage: Stage) -> tuple[Any, ...]:
         """Black, as small as may be."""
         least = self.shorter_side_px or self.min_side_px
+        sides = self.made_px or (least, least)
+        if self.fit == "one_side":
+            sides = self._one_side_ends[0][0], self._one_side_ends[1][0]
         dtype, channels, *_ = self.pixels
-        return (np.zeros((*(self.size_px or (least, least)), channels), dtype),)
+        return (np.zeros((*sides, channels), dtype),)
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
+        sides = f"{name}_height", f"{name}_width"
+        if self.fit == "one_side":
+            return dict(zip(sides, self._one_side_ends, strict=True))
         if self.size_px is not None:
             return {}
         least = self.shorter_side_px or self.min_side_px
@@ -402,7 +450,7 @@ class Image(FileKind):
             ends = (least, math.ceil(most * 2 * least / (2 * least - 1)))
             if self.multiple_px is not None:
                 ends = (cut_down(ends[0], self.multiple_px), cut_down(ends[1], self.multiple_px))
-        return dict.fromkeys((f"{name}_height", f"{name}_width"), ends)
+        return dict.fromkeys(sides, ends)
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         pillow()

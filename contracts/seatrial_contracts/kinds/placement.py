@@ -5,6 +5,7 @@ A placement is worked out from a picture's size alone, before any of its pixels 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from seatrial_contracts.kinds.notes import ImageNote
@@ -17,6 +18,8 @@ Size = tuple[int, int]
 CropOffset = Literal["floor", "half_even"]
 Resample = Literal["bilinear", "bicubic", "nearest", "lanczos"]
 """Pillow's filters, by their names there."""
+SLACK = 1e-9
+"""Of a multiple, which is more than the last bits of a side's arithmetic."""
 
 
 class Placement(NamedTuple):
@@ -101,6 +104,33 @@ def by_sides(
 def cut_down(side: int, step: int) -> int:
     """The largest multiple of `step` that is no more than the side, and `step` at least."""
     return max(step, side - side % step)
+
+
+def by_one_side(size: Size, wanted: Size, multiple_px: int) -> Placement:
+    """As DPT's image processor with `keep_aspect_ratio`: one side at that of `wanted`.
+
+    It is the side whose scale is nearer to 1, the height of two alike. Both sides end at the
+    nearest multiple, half a multiple at the even one. The arithmetic is that of
+    `get_resize_output_image_size` of transformers 5.23, float by float.
+    """
+    scale_x, scale_y = wanted[0] / size[0], wanted[1] / size[1]
+    scale = scale_x if abs(1 - scale_x) < abs(1 - scale_y) else scale_y
+    return as_it_is((nearest(scale * size[0], multiple_px), nearest(scale * size[1], multiple_px)))
+
+
+def nearest(side: float, step: int) -> int:
+    """The multiple of `step` that is nearest to a side: 0 for less than half a step."""
+    return round(side / step) * step
+
+
+def ends_of_one_side(own: int, other: int, max_aspect: float, step: int) -> tuple[int, int]:
+    """Least and most of a side that is `own` or follows `other`, by `by_one_side`.
+
+    The last bits of its arithmetic may move a side to the multiple beside the nearest.
+    """
+    least, most = min(own, other / max_aspect), max(own, other * max_aspect)
+    ends = math.ceil(least / step - 0.5 - SLACK), math.floor(most / step + 0.5 + SLACK)
+    return ends[0] * step, ends[1] * step
 
 
 def letterboxed(size: Size, made: Size) -> Placement:

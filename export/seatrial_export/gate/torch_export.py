@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import BATCH
-from seatrial_export.gate.lengths import open_lengths
+from seatrial_export.gate.lengths import open_lengths, open_paths
 from seatrial_export.gate.recurrent import check_recurrent, open_time
 from seatrial_export.gate.replaced import Replaced
 from seatrial_export.gate.scalar_first import cast_scalar_first
@@ -93,7 +93,7 @@ def check_torch_export(candidate: TorchCandidate) -> None:
     for graph in candidate.traced:
         check_recurrent(graph)
         try:
-            graph.program = traced(graph, named_sizes(graph))
+            graph.program = traced(graph)
         except Exception as error:  # torch raises many kinds, of several modules
             if "Constraints violated" not in str(error):
                 raise untraceable(error) from error
@@ -131,11 +131,21 @@ def packs(error: Exception) -> bool:
 
 def traced_anew(graph: Graph) -> ExportedProgram:
     """The program once more, in the way in which it was traced first."""
-    return traced(graph, named_sizes(graph) if graph.proven else trial_sizes(graph))
+    return traced(graph) if graph.proven else traced_openly(graph)
 
 
-def traced(graph: Graph, sizes: Sizes) -> ExportedProgram:
-    """The module's program at open sizes."""
+def traced_openly(graph: Graph) -> ExportedProgram:
+    """The module's program at sizes that torch need not prove, by the path that code has for all.
+
+    Where torch proves the sizes, the code is traced as it runs.
+    """
+    with open_paths(graph.module):
+        return traced(graph, trial_sizes(graph))
+
+
+def traced(graph: Graph, sizes: Sizes | None = None) -> ExportedProgram:
+    """The module's program at open sizes; they are the named ones unless others are given."""
+    sizes = named_sizes(graph) if sizes is None else sizes
     with quiet(), torch.no_grad(), open_time(graph), open_lengths(graph.module), Replaced():
         program = torch.export.export(
             graph.module, graph.arguments, dynamic_shapes=sizes, strict=False
@@ -146,7 +156,7 @@ def traced(graph: Graph, sizes: Sizes) -> ExportedProgram:
 def traced_by_trial(graph: Graph) -> ExportedProgram:
     """The program, where the conditions of its path hold at all sizes tried. Raises `GateError`."""
     try:
-        program = traced(graph, trial_sizes(graph))
+        program = traced_openly(graph)
         holds: Any = program.module()._guards_fn  # noqa: SLF001  (torch checks them on each call; this asks without running the model)
     except Exception as error:  # as above
         raise untraceable(error) from error

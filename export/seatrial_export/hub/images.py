@@ -36,6 +36,10 @@ LEAST_MADE = 64
 
 Feature maps of a 32nd of the picture have a second cell from 33 pixels on.
 """
+MOST_ASPECT = 4.0
+"""Of a picture whose shorter side alone is bounded: attention takes 16 times a square's memory."""
+LEAST_MULTIPLES = 3
+"""Of a side: a size of 1 is a constant to a trace, and DPT's neck halves a side of patches."""
 TRIED = ((96, 72), (47, 71), (33, 33), (180, 45), (64, 64), (30, 131))
 """Widths and heights of pictures on which the options are tried."""
 CLOSE = 2e-6
@@ -111,13 +115,14 @@ def options_of(folder: Folder, processor: Any) -> tuple[dict[str, Any], dict[str
     made = sized(folder, processor)
     if crop is None or made.get("fit") == "crop":
         return image | made, pixels
-    if "size_px" in made:
+    varies = "longer_side_px" in made or made.get("fit") == "one_side"
+    if "size_px" in made and not varies:
         (height, width), (crop_height, crop_width) = made["size_px"], crop
         if crop_height > height or crop_width > width:
             raise odd(folder, processor, "a centre crop that is larger than the picture")
         place = ((height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width)
         return image | made, pixels | ({} if crop == (height, width) else {"crop": place})
-    if "longer_side_px" in made or max(crop) > made["shorter_side_px"]:
+    if varies or max(crop) > made["shorter_side_px"]:
         raise odd(folder, processor, "a centre crop that can be larger than the picture")
     return image | made | {"size_px": crop, "fit": "crop"}, pixels
 
@@ -145,10 +150,12 @@ def sized(folder: Folder, processor: Any) -> dict[str, Any]:
     both = sides(size)
     if both is None:
         raise odd(folder, processor, f"size {dict(size)}")
-    if getattr(processor, "keep_aspect_ratio", False):
-        raise odd(folder, processor, "keep_aspect_ratio, by which sides depend on both of the file")
     step = getattr(processor, "ensure_multiple_of", None) or 1
-    return {"size_px": tuple(round(side / step) * step for side in both)}
+    if not said(processor, "keep_aspect_ratio"):
+        return {"size_px": tuple(round(side / step) * step for side in both)}
+    aspect = max(1.0, min(MOST_ASPECT, min(both) / (LEAST_MULTIPLES * step)))
+    cut = {"multiple_px": step} if step > 1 else {}
+    return {"size_px": both, "fit": "one_side", "max_aspect": aspect} | cut
 
 
 def affine(folder: Folder, processor: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sounds between a file and a model of transformers: what the judges share.
+"""Sounds between a file and a model of transformers: what graphs and judges share.
 
 A pipeline file carries these in text.
 """
@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 import torch
+from torch import Tensor, nn
 from transformers import AutoFeatureExtractor
 
 
@@ -22,6 +23,21 @@ def samples_of(data: bytes, rate_hz: int) -> Any:
     samples, own = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     mixed = samples.mean(axis=1, dtype=np.float32)
     return mixed if own == rate_hz else soxr.resample(mixed, own, rate_hz, quality="HQ")
+
+
+class Levels(nn.Module):
+    """From features to `input_values`: 0 behind a sound's own frames, then minus mean, by spread.
+
+    That is the order of `ASTFeatureExtractor`.
+    """
+
+    def __init__(self, mean: float, spread: float) -> None:
+        super().__init__()
+        self.mean, self.spread = mean, spread
+
+    def forward(self, audio: Tensor, audio_mask: Tensor) -> Tensor:
+        """(batch, frames, mels), float32."""
+        return (audio * audio_mask[:, :, None] - self.mean) / self.spread
 
 
 class Heard:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.audio import Audio
@@ -20,7 +21,7 @@ from seatrial_contracts.sample import RawRow
 from seatrial_export.hub.drawn_sounds import sounds
 from seatrial_export.hub.faults import MEND_DOWNLOAD, fault
 from seatrial_export.hub.folder import Folder, quiet, told
-from seatrial_export.hub.samples import samples_of
+from seatrial_export.hub.samples import Levels, samples_of
 
 MOST_SECONDS = 30.0
 """Of a sound, where the model has no length of its own."""
@@ -28,6 +29,8 @@ LEAST_FRAMES = 3
 """Of the convolutions: so many are traced for every length from there on."""
 CLOSE = 1e-4
 """Of the largest value. Whisper's extractor computes in float32 what `st.LogMel` has in float64."""
+KALDI_FLOOR = 2.0**-23
+"""The least value of a band, as transformers has it: what float32 has between 1 and the next."""
 ALONE = "this model was trained without a mask of padding: rows are never batched"
 UNREAD = tuple(
     f"{name}.masked_spec_embed"
@@ -47,10 +50,15 @@ class AudioSide:
     extractor: Any
     audio: Mapping[str, Any]
     """Options of `st.Audio`."""
-    spectrum: bool
-    """Does the model take features of a fixed number of frames, and not samples?"""
-    alone: bool
+    alone: bool = False
     """Does padding change what the model answers?"""
+    levels: Mapping[str, float] | None = None
+    """Options of `Levels`, where the model takes what these make of features."""
+
+    @property
+    def spectrum(self) -> bool:
+        """Does the model take features of a fixed number of frames, and not samples?"""
+        return "log_mel" in self.audio
 
     @property
     def kind(self) -> Audio:
@@ -68,6 +76,7 @@ def read_audio_side(folder: Folder) -> AudioSide:
     read = {
         "Wav2Vec2FeatureExtractor": waves,
         "WhisperFeatureExtractor": whisper,
+        "ASTFeatureExtractor": filter_banks,
     }.get(name)
     if read is None:
         raise odd(folder, extractor, "features that st.LogMel does not make")
@@ -108,7 +117,7 @@ def waves(folder: Folder, extractor: Any) -> AudioSide:
     }
     if extractor.do_normalize:
         audio["normalize"] = "mean_variance"
-    return AudioSide(extractor, audio, False, config.feat_extract_norm == "group")
+    return AudioSide(extractor, audio, alone=config.feat_extract_norm == "group")
 
 
 def samples_for(frames: int, kernels: Any, strides: Any) -> int:
@@ -130,7 +139,26 @@ def whisper(folder: Folder, extractor: Any) -> AudioSide:
         "rate_hz": extractor.sampling_rate, "max_seconds": float(extractor.chunk_length),
         "padding": "max_length", "mark": "none", "log_mel": mel,
     }  # fmt: skip
-    return AudioSide(extractor, audio, True, False)
+    return AudioSide(extractor, audio)
+
+
+def filter_banks(folder: Folder, extractor: Any) -> AudioSide:  # noqa: ARG001  (as the others')
+    """Kaldi's filter banks of a clip that is filled up to the model's length.
+
+    The extractor's windows are Hann windows of 25 ms, each 10 ms, at the rate that it has 400 and
+    160 samples for. A sound that the extractor would cut is too long.
+    """
+    mel = LogMel(
+        n_fft=512, win_length=400, hop_length=160, n_mels=extractor.num_mel_bins, fmin=20.0,
+        center=False, htk=True, norm=None, log="kaldi", amin=KALDI_FLOOR,
+    )  # fmt: skip
+    rate, frames = extractor.sampling_rate, extractor.max_length
+    audio: dict[str, Any] = {
+        "rate_hz": rate, "max_seconds": (400 + 160 * frames - 1) / rate,
+        "padding": "max_length", "mark": "mask", "log_mel": mel,
+    }  # fmt: skip
+    mean, spread = (extractor.mean, 2 * extractor.std) if extractor.do_normalize else (0.0, 1.0)
+    return AudioSide(extractor, audio, levels={"mean": float(mean), "spread": float(spread)})
 
 
 def check_made(folder: Folder, side: AudioSide) -> None:
@@ -144,8 +172,12 @@ def check_made(folder: Folder, side: AudioSide) -> None:
         samples = samples_of(data, rate)
         with quiet():
             made = side.extractor(samples, sampling_rate=rate, return_tensors="np")
-        want = made["input_features"][0].T if side.spectrum else made["input_values"][0]
-        got = np.asarray(stage(data)[0])
+        entered = stage(data)
+        want = made["input_features"][0].T if "input_features" in made else made["input_values"][0]
+        got = np.asarray(entered[0])
+        if side.levels is not None:
+            got = Levels(**side.levels)(*(torch.from_numpy(each)[None] for each in entered))[0]
+            got = got.numpy()
         if got.shape != want.shape:
             raise odd(folder, side.extractor, f"{list(want.shape)} values, not {list(got.shape)}")
         apart = float(np.abs(got - want).max())
@@ -156,7 +188,7 @@ def check_made(folder: Folder, side: AudioSide) -> None:
 def odd(folder: Folder, extractor: Any, what: str) -> DeclarationError:
     """An extractor that `st.Audio` cannot be."""
     name = type(extractor).__name__
-    want = "samples, or Whisper's log-mel features, as st.Audio makes them"
+    want = "samples, Whisper's log-mel features, or AST's filter banks, as st.Audio makes them"
     return fault(folder.path, f"{name}, which makes {what}", want, MEND)
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForAudioClassification
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.sample import RawRow
 from seatrial_export.hub.folder import Folder
-from seatrial_export.hub.samples import Heard, samples_of
+from seatrial_export.hub.samples import Heard, Levels, samples_of
 from seatrial_export.hub.sounds import ALONE, UNREAD, read_audio_side, rows_of_sounds
 from seatrial_export.hub.task import Field, Part, Reading, Task
 
@@ -44,6 +44,20 @@ class SpectrumClassifier(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """Probabilities of the classes, (batch, classes)."""
         scores: Tensor = self.model(input_features=audio.transpose(1, 2)).logits.softmax(-1)
+        return scores
+
+
+class FilterBankClassifier(nn.Module):
+    """A model of transformers that takes filter banks of a fixed number of frames."""
+
+    def __init__(self, model: nn.Module, **levels: float) -> None:
+        super().__init__()
+        self.levels, self.model = Levels(**levels), model
+
+    def forward(self, audio: Tensor, audio_mask: Tensor) -> Tensor:
+        """Probabilities of the classes, (batch, classes)."""
+        logits = self.model(input_values=self.levels(audio, audio_mask)).logits
+        scores: Tensor = logits.softmax(-1)
         return scores
 
 
@@ -95,11 +109,15 @@ class AudioClassification(Task):
         """One sound in, its class out."""
         auto = AutoModelForAudioClassification
         side = read_audio_side(folder)
-        made = SpectrumClassifier if side.spectrum else WaveClassifier
+        made: type[nn.Module] = SpectrumClassifier if side.spectrum else WaveClassifier
+        if side.levels is not None:
+            made = FilterBankClassifier
         return Reading(
             inputs={"audio": Field(bytes, side.kind)},
             outputs={"label": Field(str, Label(*folder.labels))},
-            module=Part.of(made, folder.model(auto, spare=UNREAD), folder.loads(auto)),
+            module=Part.of(
+                made, folder.model(auto, spare=UNREAD), folder.loads(auto), **side.levels or {}
+            ),
             judge=Part.of(AudioClassificationPipeline, folder.path, "FOLDER", labels=folder.labels),
             rows=rows or rows_of_sounds(),
             notes=[ALONE] if side.alone else [],

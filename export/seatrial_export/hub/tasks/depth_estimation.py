@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from PIL import Image as Pillow
 from torch import Tensor, nn
 from transformers import AutoModelForDepthEstimation
 
 from seatrial_contracts.kinds.tensor import Tensor as TensorKind
 from seatrial_contracts.sample import RawRow
-from seatrial_export.hub.folder import Folder
+from seatrial_export.hub.faults import fault
+from seatrial_export.hub.folder import Folder, told
 from seatrial_export.hub.images import ImageSide, read_image_side, rows_of_pictures
 from seatrial_export.hub.pixels import Asked, Pixels, opened
 from seatrial_export.hub.task import Field, Part, Reading, Task
+
+OBLONG = (96, 72)
+"""Width and height of a picture that no processor makes square, unless all are."""
 
 
 class DepthEstimator(nn.Module):
@@ -64,7 +69,7 @@ class DepthEstimation(Task):
         auto = AutoModelForDepthEstimation
         side = read_image_side(folder, whole=True)
         model = folder.model(auto)
-        grid = TensorKind(dtype="float32", dims=grid_of(model, side))
+        grid = TensorKind(dtype="float32", dims=grid_of(folder, model, side))
         return Reading(
             inputs={"image": Field(bytes, side.kind)},
             outputs={"depth": Field(np.ndarray, grid)},
@@ -75,11 +80,31 @@ class DepthEstimation(Task):
         )  # fmt: skip
 
 
-def grid_of(model: Any, side: ImageSide) -> tuple[int | None, ...]:
-    """Rows and columns, where every picture is made one size."""
-    size = side.kind.size_px
+def grid_of(folder: Folder, model: Any, side: ImageSide) -> tuple[int | None, ...]:
+    """Rows and columns, where every picture is made one size.
+
+    Raises `DeclarationError` where pictures are not, and the model takes square ones alone.
+    """
+    size = side.kind.made_px
     if size is None:
+        check_oblong(folder, model, side)
         return (None, None)
     with torch.no_grad():
         made = model(pixel_values=torch.zeros(1, 3, *size))
     return tuple(made.predicted_depth.shape[1:])
+
+
+def check_oblong(folder: Folder, model: Any, side: ImageSide) -> None:
+    """Raise `DeclarationError` where the model fails at a picture that is wider than high."""
+    pixels = side.processor(images=Pillow.new("RGB", OBLONG), return_tensors="pt")["pixel_values"]
+    try:
+        with torch.no_grad():
+            model(pixel_values=pixels)
+    except RuntimeError as error:
+        raise fault(
+            folder.path,
+            f"a {folder.architecture} that fails at pictures of {OBLONG}: {told(error)}",
+            f"one that takes every picture of its {type(side.processor).__name__}",
+            "set keep_aspect_ratio to false in preprocessor_config.json: transformers' own DPT "
+            "takes square pictures alone, unless it has a backbone_config",
+        ) from None  # fmt: skip

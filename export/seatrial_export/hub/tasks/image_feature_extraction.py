@@ -112,7 +112,7 @@ def told_tower(model: Any) -> str:
 
 def size_of(folder: Folder, model: Any, side: ImageSide, *, tower: bool) -> int:
     """How many numbers a vector has. Raises `DeclarationError` where the model pools none."""
-    gray = Pillow.new("RGB", side.kind.size_px or TRIED)
+    gray = Pillow.new("RGB", side.kind.made_px or TRIED)
     pixels = side.processor(images=gray, return_tensors="pt")["pixel_values"]
     try:
         with torch.no_grad():
