@@ -98,7 +98,7 @@ build/ray/.ready: tests/ray_serve/requirements.txt pyproject.toml constraints.tx
 	build/ray/bin/python -m pip install --quiet --disable-pip-version-check -e '.[ray,text,image]' -r $< -c constraints.txt
 	@touch $@
 
-test-hub: setup ## families and tasks of hub folders through the gate, some 20 minutes (no part of test)
+test-hub: setup ## families and tasks of hub folders through the gate, some 10 minutes (no part of test)
 	$(BIN)/python -m pytest --no-cov -p no:randomly tests/hub_families
 
 build/boosters/.ready: tests/boosters/requirements.txt pyproject.toml constraints.txt

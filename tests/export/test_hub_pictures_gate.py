@@ -1,6 +1,6 @@
 """A picture classifier's folder, adopted by the command and judged by transformers' pipeline.
 
-Other families take half a minute each: `make test-hub` runs them.
+Other families take some ten minutes: `make test-hub` runs them.
 """
 
 from __future__ import annotations

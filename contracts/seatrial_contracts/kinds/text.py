@@ -31,9 +31,8 @@ from seatrial_contracts.kinds.tokenised import (
     Tokenised,
     fill,
     front_name,
-    load_tokenizer,
-    unknown_id,
 )
+from seatrial_contracts.kinds.tokenizer_file import load_tokenizer, unknown_id
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -136,7 +135,7 @@ class Text(Tokenised):
         return TokenIdReader(
             tokenizer,
             tokenizer.encode(EXAMPLE),
-            unknown_id(file),
+            unknown_id(tokenizer, file),
             takes_special=self.special == "take",
         )
 

@@ -25,8 +25,8 @@ from seatrial_contracts.kinds.tokenised import (
     SPECIAL_TOKENS,
     Tokenised,
     fill,
-    load_tokenizer,
 )
+from seatrial_contracts.kinds.tokenizer_file import load_tokenizer
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -52,7 +52,7 @@ class TokenIdReader:
     def __init__(
         self, tokenizer: Tokenizer, shown: Encoding, unknown: int, *, takes_special: bool
     ) -> None:
-        """Take what the tokenizer puts around a text from one that is `shown` whole.
+        """Take what the tokenizer puts around a text from one that is `shown`.
 
         `unknown` is the id of words outside the vocabulary, which are ordinary words of a text.
         `takes_special`: may a text spell special tokens? Raises `DeclarationError` where the

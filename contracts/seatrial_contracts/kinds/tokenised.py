@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,10 +11,17 @@ import annotated_types
 import numpy as np
 from pydantic import Field, PrivateAttr
 
-from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
+from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.kind import Array, Features, Kind, Stage, TensorSpec
 from seatrial_contracts.kinds.notes import TextNote
 from seatrial_contracts.kinds.token_ids import GivenTokens, TokenIdReader
+from seatrial_contracts.kinds.tokenizer_file import (
+    load_tokenizer,
+    own_options,
+    read_tokenizer,
+    shared_tokenizer,
+    unknown_id,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -225,11 +231,16 @@ class Tokenised(Kind):
         return self._tokenise(files[front_name(name)], noted=True)
 
     def _tokenise(self, file: bytes, *, noted: bool) -> Tokenise:
-        tokenizer = load_tokenizer(file)
+        tokenizer = self._loaded(file)
+        return Tokenise(self, tokenizer, self.id_reader(tokenizer, file), noted=noted)
+
+    def _loaded(self, file: bytes) -> Tokenizer:
+        """The tokenizer as this kind reads texts with it, shared with all kinds alike."""
+        return shared_tokenizer(file, self.model_dump_json(), self._set_up)
+
+    def _set_up(self, tokenizer: Tokenizer) -> None:
         tokenizer.encode_special_tokens = self.special != "take"
-        reader = self.id_reader(tokenizer, file)
         self.truncated(tokenizer)
-        return Tokenise(self, tokenizer, reader, noted=noted)
 
     def id_reader(self, tokenizer: Tokenizer, file: bytes) -> TokenIdReader | None:
         """What takes token ids in the place of texts; None where the contract takes none."""
@@ -253,8 +264,9 @@ class Tokenised(Kind):
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         file = files[front_name(name)]
-        unknown = unknown_id(file)
-        decode = load_tokenizer(file).decode if self.takes_token_ids else None
+        tokenizer = self._loaded(file)
+        unknown = unknown_id(tokenizer, file)
+        decode = tokenizer.decode if self.takes_token_ids else None
         inputs = [WHAT.get(each, each) for each in self._model_inputs]
         ids = inputs.index("ids")
 
@@ -422,63 +434,3 @@ def fill(text: str, chars: int) -> str:
 def front_name(field: str) -> str:
     """Where a text field's tokenizer lies in the bundle."""
     return f"front/{field}.tokenizer.json"
-
-
-def read_tokenizer(path: str | Path) -> bytes:
-    """The file's bytes. Raises `DeclarationError` where it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        where = f"tokenizer '{path}'"
-        raise DeclarationError(
-            where, error.strerror or "no file", "a readable tokenizer.json"
-        ) from None
-
-
-def own_options(tokenizer: bytes) -> dict[str, Any]:
-    """A `tokenizer.json`'s own values for options that are not set: sides and the padding's id.
-
-    Raises `DeclarationError`.
-    """
-    try:
-        file = json.loads(tokenizer)
-        padding, truncation = file.get("padding") or {}, file.get("truncation") or {}
-        sides = [str(part.get("direction", "right")).lower() for part in (padding, truncation)]
-        return {
-            "padding_side": sides[0],
-            "truncation_side": sides[1],
-            "pad_id": int(padding.get("pad_id", 0)),
-        }
-    except (ValueError, AttributeError, TypeError):
-        raise DeclarationError(
-            "tokenizer", "a file that is no JSON object", "a tokenizer.json"
-        ) from None
-
-
-def load_tokenizer(data: bytes) -> Tokenizer:
-    """The tokenizer, with the padding and truncation of its file taken off."""
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise MissingExtra("a text field", "text") from None
-    try:
-        tokenizer = Tokenizer.from_buffer(data)
-    except Exception:  # the library raises nothing narrower; its words may hold the file's
-        raise DeclarationError(
-            "tokenizer", "a file that tokenizers cannot read", "a tokenizer.json"
-        ) from None
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
-def unknown_id(tokenizer: bytes) -> int:
-    """The id of the token for words outside the vocabulary.
-
-    The id is -1 where there is no such token, as in byte-level vocabularies.
-    """
-    model = json.loads(tokenizer)["model"]
-    if model.get("unk_id") is not None:  # Unigram
-        return int(model["unk_id"])
-    vocabulary = model["vocab"]
-    return int(vocabulary.get(model.get("unk_token"), -1)) if isinstance(vocabulary, dict) else -1

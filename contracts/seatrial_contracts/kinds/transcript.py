@@ -15,7 +15,8 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.kind import Array, Column, Features, JsonSchema, Kind, Stage
 from seatrial_contracts.kinds.mapped_kind import MappedKind
 from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionValues
-from seatrial_contracts.kinds.tokenised import front_name, load_tokenizer, read_tokenizer
+from seatrial_contracts.kinds.tokenised import front_name
+from seatrial_contracts.kinds.tokenizer_file import load_tokenizer, read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

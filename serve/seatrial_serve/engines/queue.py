@@ -416,6 +416,6 @@ class EngineQueue(asyncio.Protocol):
         if self._reaching is not None and not self._reaching.done():
             self._link.close()  # which ends a thread that waits for the other process
             self._reaching.cancel()
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(frame_of(Kind.DONE, 0, []))
             self._transport.close()
