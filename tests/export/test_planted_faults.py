@@ -360,7 +360,7 @@ FAULTS: dict[str, Plant] = {
         ),
         setting(words=lambda: nn.Embedding(9, 2), places=lambda: nn.Embedding(16, 2)),
     ),
-    "a length that is baked in": free(Series, lambda self, x: x.sum(1) / int(x.shape[1])),
+    "a length that is baked in": free(Series, lambda self, x: x.sum(1) / int(np.int64(x.shape[1]))),
     "a length by len()": free(Series, lambda self, x: x.sum(1) / float(np.sqrt(len(x[0])))),
     "pooling that bakes its windows in": free(
         Picture, lambda self, x: F.adaptive_avg_pool2d(x, 7).flatten(1).mean(1)

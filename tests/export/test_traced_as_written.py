@@ -119,6 +119,26 @@ class Resized(nn.Module):
         return self.last(grown.mean((2, 3)))
 
 
+class Series(st.Row):
+    x: st.Tensor[np.float32, 2:100]
+
+
+class Mean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.sum(1) / int(x.shape[1]))[:, None].expand(-1, 3)
+
+
+@pytest.mark.slow
+def test_int_of_a_size_is_the_size_of_each_row(tmp_path: Path) -> None:
+    rows = [{"x": np.arange(size, dtype=np.float32)} for size in (2, 3, 50, 99, 100)]
+    pipeline = st.Pipeline(
+        name="made", version="1.0.0", inputs=Series, outputs=Three, model=Mean().eval(),
+        golden=rows[:2], waive=QUICK,
+    )  # fmt: skip
+    got = answers(st.export(pipeline, tmp_path), rows, 1)
+    assert [float(each["y"][0]) for each in got] == [0.5, 1.0, 24.5, 49.0, 49.5]
+
+
 @pytest.mark.slow
 def test_code_that_has_a_path_of_its_own_at_one_size_is_traced_by_the_one_for_all(
     tmp_path: Path,

@@ -29,8 +29,7 @@ from seatrial_export.programs.modules import fixed_sizes
 Sizes = tuple[dict[int, Any], ...]
 MEND_BRANCH = (
     "sizes that vary (the batch, text and image lengths) must not decide the path: "
-    "replace `if x.shape[0] > n`, `for i in range(x.shape[0])` "
-    "and `int(x.shape[i])` by tensor operations; "
+    "replace `if x.shape[0] > n` and `for i in range(x.shape[0])` by tensor operations; "
     "if the model exports rightly all the same, say waive={'torch.export': 'why'}"
 )
 MEND_BOUNDS = (
