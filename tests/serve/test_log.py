@@ -219,8 +219,11 @@ def test_a_server_whose_log_nobody_reads_goes_on_answering(tmp_path: Path) -> No
         "--logged-per-s",
         "1e6",
     ]
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "seatrial", "serve", str(tmp_path), *flags], stderr=subprocess.PIPE
+        [sys.executable, "-m", "seatrial", "serve", str(tmp_path), *flags],
+        stderr=subprocess.PIPE,
+        env=usual,
     )
     try:
         assert process.stderr is not None

@@ -33,12 +33,25 @@ Excepted = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 
 def start_log(level: str, form: str = "text", stream: TextIO | None = None) -> LogSink:
     """Log to stderr, or to a stream, in the form "text" or "json"."""
-    sink = LogSink(stream or sys.stderr)
+    sink = LogSink(stream or own_stderr())
     sink.setFormatter(TextLines(level) if form == "text" else JsonLines(level))
     logging.basicConfig(level=level.upper(), handlers=[sink])
     for name in ("uvicorn", "watchfiles"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return sink
+
+
+def own_stderr() -> TextIO:
+    """Standard error as a stream of its own, whose buffer nobody else flushes.
+
+    At the end of a process Python flushes `sys.stderr`, and would wait for ever for a thread that
+    writes there to a full pipe.
+    """
+    try:
+        number = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):  # something else stands there, as in a notebook
+        return sys.stderr
+    return open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def escaped(text: str) -> str:
