@@ -19,14 +19,12 @@ from support.embedded import (
     vector_of,
 )
 from support.running import Running, run_app
-from support.servers import Server
+from support.servers import tried_in_every_way
 
 import seatrial as st
 from seatrial_contracts.kinds.embedding import Embedding
 from seatrial_contracts.profile import DriftFeatures
 from seatrial_contracts.vector_forms import in_form
-from seatrial_parity.runners.runner import TrialRequest
-from seatrial_parity.trial import try_bundle
 from seatrial_serve.observers.drift import DriftObserver
 
 KIND = CONTRACT.outputs[0].kind
@@ -162,11 +160,5 @@ def test_an_embedding_is_sealed_served_and_proven_over_the_wire(tmp_path: Path) 
     assert measured[SIZE, "int8"].rows == len(pipeline.held_out)
     kept = [measured[SIZE, form].recall_at_10 or 0 for form in ("float16", "int8", "binary")]
     assert kept == sorted(kept, reverse=True)
-    server = Server(tmp_path)
-    try:
-        server.wait_until_loaded()
-        asked = TrialRequest(bundle, url=server.url, grpc=server.grpc)
-        receipt = try_bundle(asked, ["http v1", "v2 json", "v2 binary", "grpc"])
-    finally:
-        server.stop()
+    receipt = tried_in_every_way(tmp_path, bundle)
     assert receipt.passed, [trial.finding for trial in receipt.trials]

@@ -14,6 +14,7 @@ from support.embedded import (
     ROWS,
     TOKENIZER,
     TOKENS,
+    contract_of,
     embedding,
     embedding_bundle,
     torch_pipeline,
@@ -21,12 +22,10 @@ from support.embedded import (
 )
 from support.every_way import asked_by_v1, asked_by_v2_binary, asked_by_v2_json
 from support.running import Running, run_app
-from support.servers import Server
+from support.servers import tried_in_every_way
 from tokenizers import Tokenizer
 
 import seatrial as st
-from seatrial_parity.runners.runner import TrialRequest
-from seatrial_parity.trial import try_bundle
 
 IDS = Tokenizer.from_buffer(TOKENIZER)
 TEXTS = ("ship", "keel", "sea trial")
@@ -45,16 +44,7 @@ class Text(st.Row):
     ]
 
 
-class Vector(st.Answer):
-    vector: Annotated[list[float], embedding()]
-
-
-def contract() -> st.Contract:
-    answers = [{"vector": vector_of(row["text"])} for row in ROWS]
-    return st.contract_from_rows(Text, Vector).sealed(answers, answers)
-
-
-CONTRACT = contract()
+CONTRACT = contract_of(embedding(), Text)
 
 
 @pytest.fixture
@@ -137,13 +127,7 @@ async def test_refused_rows_say_which_and_partial_answers_keep_the_others(served
 def test_a_model_that_takes_ids_passes_the_gate_and_every_runner(tmp_path: Path) -> None:
     rows = [*ROWS, *({"text": ids} for ids in (BARE[0], WHOLE[1]))]
     bundle = st.export(replace(torch_pipeline(), inputs=Text, golden=rows), out=tmp_path)
-    server = Server(tmp_path)
-    try:
-        server.wait_until_loaded()
-        asked = TrialRequest(bundle, url=server.url, grpc=server.grpc)
-        receipt = try_bundle(asked, ["http v1", "v2 json", "v2 binary", "grpc"])
-    finally:
-        server.stop()
+    receipt = tried_in_every_way(tmp_path, bundle)
     assert receipt.passed, [trial.finding for trial in receipt.trials]
     for text, ids in zip(TEXTS, WHOLE, strict=True):
         both = bundle.predict([{"text": text}, {"text": ids}])

@@ -75,14 +75,14 @@ def vector_of(text: str) -> Array:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
-def contract_of(kind: st.Embedding) -> st.Contract:
+def contract_of(kind: st.Embedding, row: type[st.Row] = Text) -> st.Contract:
     """Of texts that are answered by this kind, with what an export would fill in."""
 
     class Vector(st.Answer):
         vector: Annotated[list[float], kind]
 
     answers = [{"vector": vector_of(row["text"])} for row in ROWS]
-    return st.contract_from_rows(Text, Vector).sealed(answers, answers)
+    return st.contract_from_rows(row, Vector).sealed(answers, answers)
 
 
 CONTRACT = contract_of(embedding())

@@ -13,6 +13,11 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.receipt import Receipt
+from seatrial_parity.runners.runner import TrialRequest
+from seatrial_parity.trial import try_bundle
+
 ROOT = Path(__file__).resolve().parents[2]
 OURS = (sys.executable, "-m", "seatrial", "serve")
 EXAMPLES = ("penguins", "digits", "sentences", "photos")
@@ -97,3 +102,14 @@ def fetch(url: str, context: ssl.SSLContext | None = None) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
+
+
+def tried_in_every_way(bundles: Path, bundle: Bundle) -> Receipt:
+    """The trial of a bundle that a server of its own answers, over HTTP and gRPC."""
+    server = Server(bundles)
+    try:
+        server.wait_until_loaded()
+        asked = TrialRequest(bundle, url=server.url, grpc=server.grpc)
+        return try_bundle(asked, ["http v1", "v2 json", "v2 binary", "grpc"])
+    finally:
+        server.stop()

@@ -12,7 +12,7 @@ import { numberInput } from "./inputs/number.js";
 import { textInput } from "./inputs/text.js";
 import { textsInput } from "./inputs/texts.js";
 import { wordInput } from "./inputs/word.js";
-import { MOMENTS, plain } from "./tensors.js";
+import { MOMENTS, plain, takesText } from "./tensors.js";
 
 const MANY = 24; // fields that nobody looks through: they are found by name
 
@@ -24,7 +24,7 @@ export function inputFor(schema) {
   if (MOMENTS.includes(schema["x-kind"])) return dateInput;
   if (schema.type === "boolean") return flagInput;
   if (schema.type === "number" || schema.type === "integer") return numberInput;
-  if ([schema.type].flat().includes("string")) return schema.examples ? wordInput : textInput;
+  if (takesText(schema)) return schema.examples ? wordInput : textInput;
   if (schema.type === "object" && Object.values(schema.properties).every(({ type }) => type === "string")) return textsInput;
   return jsonInput;
 }

@@ -2,7 +2,7 @@
 
 import { Refused } from "./api.js";
 import { parsed } from "./json.js";
-import { plain } from "./tensors.js";
+import { plain, takesText } from "./tensors.js";
 
 const DELIMITERS = ["\t", ";", ","];
 const TRUE = ["true", "1", "yes"];
@@ -49,8 +49,7 @@ function rowsOfCsv(text, { inputs, packed }) {
 function valueOf(cell, property, delimiter, packed) {
   const schema = plain(property) ?? {};
   const text = cell.trim();
-  const isText = [schema.type].flat().includes("string"); // token ids may stand in its place
-  if (text === "" && !isText) return null;
+  if (text === "" && !takesText(schema)) return null;
   if (text === "" && property.anyOf) return null;
   if (schema.enum) return schema.enum.find((word) => String(word) === text) ?? cell;
   if (schema.type === "number" || schema.type === "integer") {
@@ -58,7 +57,7 @@ function valueOf(cell, property, delimiter, packed) {
     return packed && Number.isFinite(Number(number)) ? Number(number) : number;
   }
   if (schema.type === "boolean") return TRUE.includes(text.toLowerCase());
-  if (isText) return cell;
+  if (takesText(schema)) return cell;
   try {
     return parsed(text);
   } catch {

@@ -51,6 +51,9 @@ export function numbered(json, schema) {
   return Array.isArray(value) ? `[${value.map((text) => one(text, plain(schema.items))).join(", ")}]` : one(value, schema);
 }
 
+/** Does an input take a text? Token ids may stand in its place. */
+export const takesText = (schema) => [schema.type].flat().includes("string");
+
 /** Kinds that are texts in JSON and whole numbers in V2. */
 export const MOMENTS = ["date", "datetime", "duration"];
 export const isMoment = (schema) => MOMENTS.includes((plain(schema?.items) ?? schema)?.["x-kind"]);
