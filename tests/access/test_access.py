@@ -71,6 +71,24 @@ async def test_the_slow_hash_is_paid_once(file: Path, hashed: list[str]) -> None
         assert len(hashed) == 1
 
 
+async def test_a_crowd_of_one_address_waits_for_one_hash_of_its_key(
+    file: Path, hashed: list[str]
+) -> None:
+    key = key_of(file, "app", "infer")
+    with open_access(file) as access:
+        assert access is not None
+        hashed.clear()
+        crowd = [ask(access, key, "a") for _ in range(4 * module.MOST_WAITING)]
+        assert len({id(caller) for caller in await asyncio.gather(*crowd)}) == 1
+        assert len(hashed) == 1
+        wrong = [ask(access, "wrong", "a") for _ in range(4 * module.MOST_WAITING)]
+        found = await asyncio.gather(*wrong, return_exceptions=True)
+        assert {type(each) for each in found} == {Refusal}
+        assert access._places.take("a")  # and gives its place back
+        for place in range(module.MOST_OF_CLIENT - 2):
+            assert access._places.take("a"), place
+
+
 async def test_wrong_keys_all_take_one_hash_and_are_remembered(
     file: Path, access: Access, hashed: list[str]
 ) -> None:

@@ -38,7 +38,8 @@ MOST_CREDENTIAL_BYTES = 16 * 1024
 MOST_WRONG, MOST_TOKENS = 4096, 4096
 """How many wrong credentials, and tokens, are remembered: the latest."""
 MOST_WAITING, MOST_OF_CLIENT = 64, 8
-"""Credentials that may wait to be verified at once, and those of one address."""
+"""Credentials that may wait to be verified at once, and those of one address. One that many
+requests carry counts once."""
 LOOK_S = 0.5
 """How often the files are looked at."""
 COUNT_S = 3600.0
@@ -142,27 +143,25 @@ class Access:
         if known is not None:
             raise again(known)
         with self._lock:
-            if not self._places.take(address):
-                text = "keys: got more that are not verified yet than there may be, want fewer"
-                raise Unavailable("E_OVERLOADED", text)
-        try:
-            with self._lock:
-                running = self._running.get(digest)
-                if running is None:
-                    running = self._pool.submit(self._verify, value.decode("latin-1"), digest)
-                    self._running[digest] = running
-                    running.add_done_callback(partial(self._ended, digest))
-            found = await asyncio.shield(asyncio.wrap_future(running))
-        finally:
-            with self._lock:
-                self._places.give_back(address)
+            running = self._running.get(digest)
+            new = running is None
+            if running is None:
+                if not self._places.take(address):
+                    text = "keys: got more that are not verified yet than there may be, want fewer"
+                    raise Unavailable("E_OVERLOADED", text)
+                running = self._pool.submit(self._verify, value.decode("latin-1"), digest)
+                self._running[digest] = running
+        if new:
+            running.add_done_callback(partial(self._ended, digest, address))
+        found = await asyncio.shield(asyncio.wrap_future(running))
         if isinstance(found, Refusal):
             raise again(found)
         return found
 
-    def _ended(self, digest: bytes, _: Future[Caller | Refusal]) -> None:
-        # no lock: a future that has ended already calls this within `submit`'s own block
-        self._running.pop(digest, None)
+    def _ended(self, digest: bytes, address: Hashable, _: Future[Caller | Refusal]) -> None:
+        with self._lock:
+            del self._running[digest]
+            self._places.give_back(address)
 
     def _verify(self, value: str, digest: bytes) -> Caller | Refusal:
         """Whom a credential names, or why nobody, in the thread of keys."""
