@@ -107,7 +107,9 @@ class LoadGate:
         answered, or not by numbers.
         """
         if self._engine.slots and self._engine.bundle.manifest.batchable:
-            self._engine.settle_on(settled_lengths(self._engine.specs, self._rows))
+            lengths = settled_lengths(self._engine.specs, self._rows)
+            if lengths:
+                self._engine.settle_on(lengths)
         trials = tuple(self.replay())
         failed = next((trial for trial in trials if not trial.passed), None)
         errors = [trial.worst_error for trial in trials]
