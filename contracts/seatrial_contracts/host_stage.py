@@ -41,6 +41,10 @@ class ColumnBlock:
 Part = Sequence[EncodedRow] | ColumnBlock
 """Rows of like shape that go together, in either form."""
 
+Lengths = Mapping[str, Sequence[int]]
+"""Input of the graph -> the lengths to which its batches are padded, ascending."""
+NO_LENGTHS: Lengths = {}
+
 CHEAP_ROWS = 64
 """Rows of plain scalars that take about as long as a hop to another thread."""
 
@@ -272,15 +276,19 @@ def in_batches(keys: Iterable[Hashable], size: int) -> Iterator[list[int]]:
             yield places[start : start + size]
 
 
-def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str, Array]:
+def collate(
+    specs: Sequence[TensorSpec], rows: Sequence[EncodedRow], lengths: Lengths = NO_LENGTHS
+) -> dict[str, Array]:
     """Collate encoded rows of like shape to a batch: name -> array with the rows first.
 
-    Rows are padded where the spec gives a `pad`. Notes behind a row's tensors enter no batch.
+    Rows are padded where the spec gives a `pad`: to the longest of them, or to the next of the
+    input's `lengths`, if one is that long. Notes behind a row's tensors enter no batch.
     """
     feeds: dict[str, Array] = {}
     for spec, column in zip(specs, zip(*rows, strict=True), strict=False):
         if spec.pad is not None:
-            feeds[spec.name] = pad(column, spec.pad, left=spec.pad_left)
+            to = lengths.get(spec.name, ())
+            feeds[spec.name] = pad(column, spec.pad, left=spec.pad_left, lengths=to)
         elif spec.dims:
             feeds[spec.name] = aligned(column[0][None]) if len(column) == 1 else np.stack(column)
         else:
@@ -288,25 +296,26 @@ def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str
     return feeds
 
 
-def collate_parts(specs: Sequence[TensorSpec], parts: Sequence[Part]) -> dict[str, Array]:
-    """Parts of like shape to one batch, in order."""
+def collate_parts(
+    specs: Sequence[TensorSpec], parts: Sequence[Part], lengths: Lengths = NO_LENGTHS
+) -> dict[str, Array]:
+    """Parts of like shape to one batch, in order; see `collate`."""
     if len(parts) == 1:
-        return _collated(specs, parts[0])
+        return _collated(specs, parts[0], lengths)
     if any(isinstance(part, ColumnBlock) for part in parts):
-        batches = [_collated(specs, part) for part in parts]
+        batches = [_collated(specs, part, lengths) for part in parts]
         return {
             spec.name: np.concatenate([batch[spec.name] for batch in batches]) for spec in specs
         }
-    return collate(
-        specs, [row for part in parts if not isinstance(part, ColumnBlock) for row in part]
-    )
+    rows = [row for part in parts if not isinstance(part, ColumnBlock) for row in part]
+    return collate(specs, rows, lengths)
 
 
-def _collated(specs: Sequence[TensorSpec], part: Part) -> dict[str, Array]:
+def _collated(specs: Sequence[TensorSpec], part: Part, lengths: Lengths) -> dict[str, Array]:
     if isinstance(part, ColumnBlock):
         pairs = zip(specs, part.columns, strict=True)
         return {spec.name: aligned(column) for spec, column in pairs}
-    return collate(specs, part)
+    return collate(specs, part, lengths)
 
 
 def aligned(array: Array) -> Array:
@@ -314,12 +323,16 @@ def aligned(array: Array) -> Array:
     return array if array.flags.aligned else array.copy()
 
 
-def pad(column: Sequence[Array], value: int | str, *, left: bool = False) -> Array:
+def pad(
+    column: Sequence[Array], value: int | str, *, left: bool = False, lengths: Sequence[int] = ()
+) -> Array:
     """Pad arrays of unlike length, alike in their other sides, to `(rows, longest, ...)`.
 
-    The filling stands on the right, or on the left with `left`.
+    The filling stands on the right, or on the left with `left`. `lengths`: see `collate`.
     """
     longest = max(len(item) for item in column)
+    if lengths:
+        longest = next((length for length in lengths if length >= longest), longest)
     if all(len(item) == longest for item in column):
         return np.stack(column)
     padded = np.full((len(column), longest, *column[0].shape[1:]), value, column[0].dtype)

@@ -28,7 +28,7 @@ from seatrial_serve.engines.spread import SpreadQueue
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.runtimes.fake import FakeRuntime
-from seatrial_serve.runtimes.runtime import RuntimeOptions
+from seatrial_serve.runtimes.runtime import Placement, RuntimeOptions
 from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.scheduling.ticket import BatchInfo, Unobserved
 from seatrial_serve.settings import Settings
@@ -205,6 +205,19 @@ async def test_one_load_for_all_and_the_last_one_to_give_it_up_closes_it(
         assert not runtime.closed
         assert await one.ask(2) == [4]
     await until(lambda: runtime.closed == 1)
+
+
+async def test_fronts_know_how_the_graph_stands_on_cards(
+    house: House, runtime: FakeRuntime
+) -> None:
+    placed = Placement(
+        "CUDAExecutionProvider", (3,), {"CUDAExecutionProvider": 2}, slots=2, sizes=(1, 2),
+        lengths={"x": (8, 9)},
+    )  # fmt: skip
+    runtime.placement = placed
+    async with house.front() as front:
+        assert front.engine.placement == placed
+        assert front.engine.slots == 2
 
 
 async def test_a_version_lingers_for_the_front_that_follows_a_lost_one(

@@ -268,6 +268,30 @@ def test_a_device_that_is_back_has_run_every_size_before_it_is_asked(cards: Fake
     runtime.close()
 
 
+@pytest.mark.usefixtures("_soon")
+def test_batches_of_each_length_run_on_each_device_and_on_one_that_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cards = FakeCards(monkeypatch, 2)
+    runtime = load(ANY_SIZE, devices=(0, 1))
+    assert isinstance(runtime, DevicesRuntime)
+    runtime.run(images(1))
+    made = [images(1), images(3)]
+    cards.runs.clear()
+    runtime.warm_up(4, lambda: made)
+    assert [(card, rows) for card, rows, _ in cards.runs] == [(0, 1), (0, 3), (1, 1), (1, 3)]
+    cards.failing[1] = lost()
+    with pytest.raises(Unavailable):
+        for _ in range(4):
+            runtime.run(images(1))
+    cards.runs.clear()
+    cards.failing.clear()
+    with runtime._changed:
+        assert runtime._changed.wait_for(lambda: len(runtime._free) == 4, 20)
+    assert [(card, rows) for card, rows, _ in cards.runs] == [(1, 1), (1, 1), (1, 3)]
+    runtime.close()
+
+
 def test_convolutions_over_inputs_of_any_size_run_unfilled_and_the_log_says_what_that_costs(
     cards: FakeCards, caplog: pytest.LogCaptureFixture
 ) -> None:

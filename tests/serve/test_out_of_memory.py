@@ -172,6 +172,7 @@ async def test_a_server_on_cards_answers_through_them_and_says_so(
             "slots": 4,
             "most_rows": None,
             "sizes": [],
+            "lengths": {},
         }
 
 

@@ -55,6 +55,8 @@ class FakeCards:
         self.opened: list[tuple[int, dict[str, str]]] = []
         self.runs: list[tuple[int, int, str]] = []
         """Card, rows, and how: "plain", "bound" (before it is recorded), "recorded", "replayed"."""
+        self.shapes: list[tuple[int, set[tuple[int, ...]]]] = []
+        """Card, and the shapes of the inputs, of each run."""
         self.threads: set[str] = set()
         """Names of the threads that ran something: CUDA sets itself up in each."""
         self.planned: list[int] = []
@@ -126,6 +128,7 @@ class FakeCards:
         if shrinks:
             self.held_rows[number] = 0
         self.runs.append((number, rows, how))
+        self.shapes.append((number, {array.shape for array in feeds.values()}))
 
 
 class FakeRunOptions:

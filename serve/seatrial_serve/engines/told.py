@@ -132,4 +132,6 @@ class LoadedReply(Told):
         if self.placement is None:
             return None
         told = self.placement
-        return Placement(**told | {name: tuple(told[name]) for name in ("devices", "sizes")})
+        lengths = {name: tuple(each) for name, each in told["lengths"].items()}
+        tuples = {name: tuple(told[name]) for name in ("devices", "sizes")}
+        return Placement(**told | tuples | {"lengths": lengths})

@@ -16,8 +16,10 @@ from seatrial_contracts.answer_faults import NO_ROWS, OutputFault
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_contracts.host_stage import (
+    NO_LENGTHS,
     EncodedRow,
     HostStage,
+    Lengths,
     Part,
     collate_parts,
     in_batches,
@@ -28,7 +30,13 @@ from seatrial_serve.inference.row_encoder import REMOTE_ANSWER, RowEncoder
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.onnx import load_kept
 from seatrial_serve.runtimes.onnx.needs import check_needs
-from seatrial_serve.runtimes.runtime import LoadRuntime, Runtime, RuntimeOptions
+from seatrial_serve.runtimes.runtime import (
+    Batches,
+    LoadRuntime,
+    Runtime,
+    RuntimeOptions,
+    no_batches,
+)
 
 Outputs = dict[str, Array]
 
@@ -91,6 +99,9 @@ class Engine(RowEncoder):
 
         None: the model runs on the processor.
         """
+        self.lengths: Lengths = NO_LENGTHS
+        """The lengths to which padded inputs are filled up; beyond, or without, to the longest row.
+        """
         self.usual_elements: float = math.inf
         """A batch with more elements in its inputs is an outlier, whose memory is not kept."""
 
@@ -99,9 +110,15 @@ class Engine(RowEncoder):
         """Can the model graph run now?"""
         return self._model.healthy
 
-    def warm_up(self, most_rows: int) -> None:
+    def warm_up(self, most_rows: int, batches: Batches = no_batches) -> None:
         """See `Runtime.warm_up`."""
-        self._model.warm_up(most_rows)
+        self._model.warm_up(most_rows, batches)
+
+    def settle_on(self, lengths: Lengths) -> None:
+        """Pad batches to these lengths from here on; for a graph on devices."""
+        assert self.placement is not None
+        self.lengths = lengths
+        self.placement = replace(self.placement, lengths=lengths)
 
     def close(self) -> None:
         """Let go of both graphs."""
@@ -125,7 +142,7 @@ class Engine(RowEncoder):
         fault; it is not raised, and the other rows have their answers.
         """
         rows = sum(map(len, parts))
-        feeds = collate_parts(self.specs, parts)
+        feeds = collate_parts(self.specs, parts, self.lengths)
         elements = (
             rows * len(feeds) if self._scalars else sum(array.size for array in feeds.values())
         )

@@ -11,18 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
+from functools import cached_property, partial
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.compare import largest
 from seatrial_contracts.errors import BundleError, ModelError, OutOfMemory, Refusal
-from seatrial_contracts.host_stage import EncodedRow, group_places
+from seatrial_contracts.host_stage import EncodedRow, collate, group_places
 from seatrial_contracts.judge import TRIAL_BATCH_SIZES, judge
 from seatrial_contracts.receipt import Trial, this_machine
 from seatrial_serve.inference.engine import Engine, Outputs
 from seatrial_serve.inference.kept_receipt import KeptReceipt
+from seatrial_serve.inference.lengths import each_length, settled_lengths
 from seatrial_serve.inference.pace import Pace
 
 log = logging.getLogger("seatrial.load_gate")
@@ -89,6 +88,11 @@ class LoadGate:
         row = self._engine.contract.validate_row(self._golden.rows[place], place)
         return self._engine.encode(row, place)
 
+    def _elements(self, row: EncodedRow) -> int:
+        """In the inputs of the graph, for a batch of this row alone."""
+        feeds = collate(self._engine.specs, [row], self._engine.lengths)
+        return sum(array.size for array in feeds.values())
+
     @cached_property
     def _middling(self) -> EncodedRow:
         rows = sorted(self._rows, key=lambda row: self._engine.batch_key(row)[1])
@@ -102,6 +106,10 @@ class LoadGate:
         `tell` hears whether all was right, and the worst error; None for that where a row was not
         answered, or not by numbers.
         """
+        if self._engine.slots and self._engine.bundle.manifest.batchable:
+            lengths = settled_lengths(self._engine.specs, self._rows)
+            if lengths:
+                self._engine.settle_on(lengths)
         trials = tuple(self.replay())
         failed = next((trial for trial in trials if not trial.passed), None)
         errors = [trial.worst_error for trial in trials]
@@ -121,8 +129,7 @@ class LoadGate:
         if missing:
             text = "%s %s: %s; its golden rows pass here all the same"
             log.warning(text, self._engine.bundle.name, self._engine.bundle.version, missing)
-        tensors = len(self._engine.specs)
-        sizes = sorted(sum(map(np.size, row[:tensors])) for row in self._rows)
+        sizes = sorted(map(self._elements, self._rows))
         elements = sizes[len(sizes) // 2], sizes[-1]
         with self._measuring:
             pace = self.measure()
@@ -163,9 +170,17 @@ class LoadGate:
         if engine.usual_elements:
             engine.usual_elements = 0
             engine.run([[self._middling]])
-        engine.warm_up(batch_rows)
         middling, largest_one = admitted.elements
-        engine.usual_elements = max(middling * batch_rows, largest_one)
+        limit = max(middling * batch_rows, largest_one)
+        if engine.lengths:
+            shortest = min(self._rows, key=lambda row: engine.batch_key(row)[1])
+            batches = partial(
+                each_length, engine.specs, shortest, engine.lengths, batch_rows, limit
+            )
+            engine.warm_up(batch_rows, batches)
+        else:
+            engine.warm_up(batch_rows)
+        engine.usual_elements = limit
 
     def replay(self) -> Iterator[Trial]:
         """A trial of the golden rows at each batch size, and one of the rows to be refused."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from seatrial_contracts.kinds.kind import Array
-from seatrial_serve.runtimes.runtime import Placement
+from seatrial_serve.runtimes.runtime import Batches, Placement, no_batches
 
 
 @dataclass
@@ -34,7 +34,7 @@ class FakeRuntime:
         self.batches.append(len(next(iter(feeds.values()))))
         return self.answer(feeds)
 
-    def warm_up(self, most_rows: int) -> None:
+    def warm_up(self, most_rows: int, batches: Batches = no_batches) -> None:
         """See `Runtime.warm_up`: every batch is like the first."""
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -73,6 +73,17 @@ class Placement:
     """Most rows in a batch; None: no bound."""
     sizes: tuple[int, ...] = ()
     """The sizes to which batches are filled up, ascending; empty: none is."""
+    lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Input -> the lengths to which batches are padded, ascending; beyond them as long as a row."""
+
+
+Batches = Callable[[], Iterable[Mapping[str, Array]]]
+"""Makes batches, each by input."""
+
+
+def no_batches() -> Iterable[Mapping[str, Array]]:
+    """See `Batches`: none."""
+    return ()
 
 
 class Runtime(Protocol):
@@ -132,10 +143,11 @@ class Runtime(Protocol):
         """
         ...
 
-    def warm_up(self, most_rows: int) -> None:
+    def warm_up(self, most_rows: int, batches: Batches = no_batches) -> None:
         """Prepare for batches of at most `most_rows` rows from here on.
 
         Do now what the first batch of a size would have to, and let go of what larger ones needed.
+        `batches` are run on each device, also on one that comes back.
 
         To be called once something has run. Raises `ModelError` if the graph fails.
         """

@@ -18,7 +18,7 @@ import numpy as np
 
 from seatrial_contracts.errors import MissingExtra, ModelError
 from seatrial_contracts.kinds.kind import Array
-from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
+from seatrial_serve.runtimes.runtime import Batches, Runtime, RuntimeOptions, no_batches
 
 FORMAT = "torchscript"
 FACTS = "seatrial.json"
@@ -108,7 +108,7 @@ class TorchScriptRuntime:
             array = np.array(found, np.int64).reshape(array.shape)
         return self._torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
-    def warm_up(self, most_rows: int) -> None:
+    def warm_up(self, most_rows: int, batches: Batches = no_batches) -> None:
         """See `Runtime.warm_up`: every batch is like the first."""
 
     def close(self) -> None:

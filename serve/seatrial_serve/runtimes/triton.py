@@ -18,7 +18,7 @@ from seatrial_contracts.errors import MissingExtra, ModelError, TooLate, Unavail
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.state import answer_names
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
+from seatrial_serve.runtimes.runtime import Batches, Runtime, RuntimeOptions, no_batches
 from seatrial_serve.runtimes.triton_naming import digest_key, graph_name, triton_version
 
 log = logging.getLogger("seatrial.triton")
@@ -203,7 +203,7 @@ class TritonRuntime:
             )
         return array
 
-    def warm_up(self, most_rows: int) -> None:
+    def warm_up(self, most_rows: int, batches: Batches = no_batches) -> None:
         """See `Runtime.warm_up`: every batch is like the first."""
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ from seatrial_serve.runtimes.onnx.session import (
     settings_of,
     shrinking,
 )
-from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
+from seatrial_serve.runtimes.runtime import Batches, Placement, Runtime, RuntimeOptions, no_batches
 
 ort.disable_telemetry_events()  # a server tells nobody what it serves
 
@@ -237,7 +237,7 @@ class OnnxRuntime:
             answers[place] = answers[place].view(dtype)
         return dict(zip(self.outputs, answers, strict=True))
 
-    def warm_up(self, most_rows: int) -> None:
+    def warm_up(self, most_rows: int, batches: Batches = no_batches) -> None:
         """See `Runtime.warm_up`: every batch is like the first."""
 
     def close(self) -> None:

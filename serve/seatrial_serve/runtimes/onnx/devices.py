@@ -42,7 +42,13 @@ from seatrial_serve.runtimes.onnx.session import (
     settings_of,
 )
 from seatrial_serve.runtimes.onnx.tensorrt_engines import engine_folder
-from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
+from seatrial_serve.runtimes.runtime import (
+    Batches,
+    Placement,
+    Runtime,
+    RuntimeOptions,
+    no_batches,
+)
 
 log = logging.getLogger("seatrial.runtime")
 LANES = 2
@@ -200,7 +206,7 @@ class DevicesRuntime:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._sample: dict[str, Array] | None = None
-        self._most_rows = 1
+        self._most_rows, self._batches = 1, no_batches
         first = self._devices[0]
         self.provider = options.providers[0]
         self.placement = Placement(
@@ -304,12 +310,12 @@ class DevicesRuntime:
             log.warning("device %d of %s is back", lost.number, self.provider)
             return
 
-    def warm_up(self, most_rows: int) -> None:
-        """Prepare the sizes up to `most_rows`; see `Runtime.warm_up`.
+    def warm_up(self, most_rows: int, batches: Batches = no_batches) -> None:
+        """Prepare the sizes up to `most_rows` and run `batches`; see `Runtime.warm_up`.
 
         Sizes for which there is no room are left out: their batches will be halved.
         """
-        self._most_rows = most_rows
+        self._most_rows, self._batches = most_rows, batches
         for device in self._devices:
             self._settle(device)
 
@@ -319,6 +325,8 @@ class DevicesRuntime:
         try:
             for lane in dict.fromkeys(device.lanes):
                 lane.warm_up(self._sample, self._most_rows)
+            for feeds in self._batches():
+                device.lanes[0].run(feeds)
         except ORT_ERRORS as error:
             failure = our_error(error)
             if not isinstance(failure, OutOfMemory):
