@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ SIZES = {3600: 80, 12_000: 40}
 SHARE, RATE, SECONDS, EXPONENT = 0.4, 40.0, 45.0, 1.1
 """Of `check`: the memory that is granted, in that of all models; requests a second; Zipf's law."""
 CALIBRATED = 200
+UNLOADED = re.compile(r"(\S+) \S+ is unloaded, ([\d.]+) MB")
 
 
 def read_figures(url: str) -> dict[str, Any]:
@@ -181,7 +184,7 @@ def run_check(out: Path, seed: int) -> dict[str, Any]:
     flags = ("--load", "on-demand", "--model-memory-bytes", str(limit))
     with server(out, *flags, core=0) as served:
         first, figures = calibrated(served, names, models, body, limit)
-        models = measured_again(models, models_of(read_figures(f"http://{served.address}")))
+        models = measured_again(models, dict(zip(names, dealt, strict=True)), served.log)
         begun = Counted(served)
         replies = play(served.address, due, body, core=1)
         spent, loads, evictions, waited = Counted(served).since(begun)
@@ -229,16 +232,23 @@ class Counted:
 
 
 def measured_again(
-    models: Mapping[str, ModelFigures], held: Mapping[str, ModelFigures]
+    models: Mapping[str, ModelFigures], classes: Mapping[str, int], log: Sequence[str]
 ) -> dict[str, ModelFigures]:
-    """The models by what those in memory take now, and the others by as much less or more.
+    """The models with what their loads, and those of their like, were measured to take.
 
-    Memory that a process has used before is given out again, so that later loads take less.
+    By what the server said of each that it unloaded. Memory that a process has used before is given
+    out again, so that later loads take less than the first, and not all as much.
     """
-    before = sum(models[name].memory_bytes for name in held)
-    ratio = sum(each.memory_bytes for each in held.values()) / before
+    seen: dict[int, list[int]] = {}
+    for line in list(log):
+        found = UNLOADED.search(line)
+        if found is not None:
+            seen.setdefault(classes[found[1]], []).append(round(float(found[2]) * 1e6))
     return {
-        name: held.get(name, model._replace(memory_bytes=round(model.memory_bytes * ratio)))
+        name: model._replace(
+            memory_bytes=round(median(seen[classes[name]])),
+            memory_seen=tuple(seen[classes[name]]),
+        )
         for name, model in models.items()
     }
 

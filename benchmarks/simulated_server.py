@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple, cast
 
 from virtual_time import Turns, VirtualLoop
@@ -38,6 +39,11 @@ class ModelFigures(NamedTuple):
     rule: BatchRule
     memory_bytes: int
     load_s: float
+    memory_seen: tuple[int, ...] = ()
+    """What loads of it, or of its like, were measured to take; none: always `memory_bytes`.
+
+    A server that measures a load as less keeps more models, and those that seemed small for longer.
+    """
 
 
 class ServerFigures(NamedTuple):
@@ -158,7 +164,7 @@ class SimulatedServer:
         self.threads, self.front = plan.runs, Turns(self.loop)
         self.pool = FairPool(plan.runs, "cores", FinishOrder)
         self.counts, self.came = CountedDemand(), list[Came]()
-        self.most_bytes = 0
+        self.most_bytes, self._random = 0, Random(0)
         self._tasks = set[asyncio.Task[None]]()
         self.demand = OnDemand(
             self._load, self._unload, self._spawn, figures.memory_bytes, self.counts,
@@ -192,6 +198,8 @@ class SimulatedServer:
             await self.loop.cores.work(self._load_s(model))
             entry.model = cast("Any", SimulatedModel(entry.name, model, self))
             entry.state, entry.load_s = State.READY, self.loop.time() - began_s
+            if model.memory_seen:
+                entry.memory_bytes = self._random.choice(model.memory_seen)
             self.demand.hold(entry)
         self.most_bytes = max(self.most_bytes, self.demand.held_bytes)
         return True

@@ -99,12 +99,15 @@ def test_golden_rows_pass_two_replicas_over_http_and_grpc(cluster: Cluster, line
     with load.running():
         load.wait_for(400)
     assert not load.errors
-    replicas = wait_for_metrics(cluster)
+    replicas = wait_for_metrics(cluster, load.answered.total())
     assert len(replicas) == 2, replicas
 
 
-def wait_for_metrics(cluster: Cluster) -> dict[str, float]:
-    """Requests that each replica says it has answered, among Ray's metrics."""
+def wait_for_metrics(cluster: Cluster, answered: int) -> dict[str, float]:
+    """Requests that each replica says it has answered, among Ray's metrics.
+
+    A replica tells every 10 s: waits until they have told of as many as clients were answered.
+    """
     port, end = cluster.ask("metrics_port"), time.monotonic() + 60
     while True:
         text = fetch(f"http://127.0.0.1:{port}/metrics")[1]
@@ -115,7 +118,7 @@ def wait_for_metrics(cluster: Cluster) -> dict[str, float]:
         for line in found:
             replica = line.partition('replica="')[2].partition('"')[0]
             counts[replica] = counts.get(replica, 0) + float(line.rpartition(" ")[2])
-        if sum(counts.values()) >= 400:
+        if sum(counts.values()) >= answered:
             return {replica: count for replica, count in counts.items() if count}
         assert time.monotonic() < end, text[-2000:]
         time.sleep(1)
