@@ -7,79 +7,35 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from refusals import (
-    binary_cases,
-    client_cases,
-    date_cases,
-    entry_cases,
-    http_cases,
-    json_cases,
-    media_cases,
-    name_cases,
-    tensor_cases,
-)
-from refusals.case import CANARY, ROW, SHAPES, Case, request, rows
+from refusals.case import CANARY, SHAPES, Case
 from refusals.sealed import seal
+from refusals.target import (
+    CASES,
+    FLAGS,
+    GOOD,
+    LIVE,
+    Target,
+    answer_of,
+    hang_up,
+    read_answer,
+    reload,
+)
 from support.audit_hook import WatchedServer
-from support.waiting import until
 
 from seatrial_serve.process.codes import CODES
 
 pytestmark = pytest.mark.slow
-CASES = [
-    case
-    for group in (
-        json_cases,
-        binary_cases,
-        entry_cases,
-        media_cases,
-        http_cases,
-        name_cases,
-        client_cases,
-        date_cases,
-        tensor_cases,
-    )
-    for case in group.CASES
-]
-GOOD, LIVE = rows(ROW), request("/v2/health/live", method="GET")
 OURS = re.compile(
     r'seatrial_requests_total\{code="(E_INTERNAL|E_MODEL|E_OUTPUT_CONTRACT)"[^}]*\} [1-9]'
 )
-
-
-class Target:
-    """The server under trial."""
-
-    def __init__(self, server: Any) -> None:
-        self.server = server
-        host, port = server.url.removeprefix("http://").split(":")
-        self.address = host, int(port)
-        self.process = psutil.Process(server.process.pid)
-
-    def connect(self, within_s: float = 10.0) -> socket.socket:
-        return socket.create_connection(self.address, within_s)
-
-    @property
-    def rss_mb(self) -> float:
-        return self.process.memory_info().rss / 2**20
-
-    @property
-    def metrics(self) -> str:
-        with urllib.request.urlopen(self.server.metrics_url, timeout=10) as reply:
-            text: str = reply.read().decode()
-        return text
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +43,7 @@ def target(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) 
     folder = tmp_path_factory.mktemp("refusals")
     seal(folder)
     watched = WatchedServer(folder, tmp_path_factory.mktemp("events") / "events.txt")
-    flags = "--budget-bytes", str(2**28), "--default-model", "sentences"
-    server = serve(folder, *flags, program=watched.program)
+    server = serve(folder, *FLAGS, program=watched.program)
     assert server.wait_until_loaded()[0] == 200
     target = Target(server)
     watched.forget()
@@ -96,63 +51,11 @@ def target(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) 
         if case.grows_mb > 32:
             answer_of(target, case)
     yield target
-    reload(target, folder)
+    reload(target, folder, lambda: hang_up(target))
     assert not watched.deeds, "it connected, started, unpickled or ran something"
     assert not OURS.search(target.metrics), "a caller's fault was counted as ours"
     assert CANARY not in target.metrics, "a caller's text is a label"
     assert CANARY not in "".join(server.log), "a caller's text is in the log"
-
-
-def reload(target: Target, folder: Path) -> None:
-    """Let a model go, and come back, by signals."""
-    away = folder.parent / "away"
-    (folder / "tabular").rename(away)
-    target.process.send_signal(signal.SIGHUP)
-    until(lambda: status_of(target) == 404)
-    away.rename(folder / "tabular")
-    target.process.send_signal(signal.SIGHUP)
-    until(lambda: status_of(target) == 200)
-
-
-def status_of(target: Target) -> int:
-    with target.connect() as sock:
-        sock.sendall(GOOD)
-        return read_answer(sock)[0]
-
-
-def read_answer(sock: socket.socket, head_only: bool = False) -> tuple[int, dict[str, str], bytes]:
-    """One answer: status (0 where the connection was closed without one), headers, body."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        try:
-            part = sock.recv(65_536)
-        except ConnectionResetError:
-            part = b""
-        if not part:
-            return 0, {}, data
-        data += part
-    head, _, body = data.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    headers = {
-        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-    }
-    while len(body) < int(headers.get("content-length", 0)) and not head_only:
-        body += sock.recv(65_536)
-    return int(first.split()[1]), headers, body
-
-
-def answer_of(target: Target, case: Case) -> tuple[int, dict[str, str], bytes, bool]:
-    """What a case is answered, and whether its connection is closed afterwards."""
-    with target.connect(case.within_s) as sock:
-        with suppress(OSError):  # it may be refused while it is being sent
-            sock.sendall(case.data)
-        status, headers, body = read_answer(sock, head_only=case.data.startswith(b"HEAD"))
-        try:
-            sock.sendall(LIVE)
-            again = read_answer(sock)[0]
-        except OSError:
-            again = 0
-    return status, headers, body, again != 200
 
 
 def test_the_watch_sees_what_a_server_must_not_do(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A server whose interpreter tells what it does: connections, processes, pickles, code of bundles.
+"""A server whose interpreters tell what they do: connections, processes, pickles, bundles' code.
 
 The events are those of Python's audit hooks (PEP 578).
 """
@@ -13,23 +13,30 @@ DEEDS = (
     "os.exec", "os.system", "pickle.find_class", "urllib.Request",
 )  # fmt: skip
 """What a serving process has no reason to do."""
-CODE = ("import", "exec", "compile")
+CODE = ("import", "exec", "compile", "ctypes.dlopen")
 """What it may do, but for files of bundles."""
-PROGRAM = """
+HOOK = """
 import os, sys
 told = os.open({events!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 deeds, code, folder = {deeds!r}, {code!r}, {folder!r}
 
 def hook(event, args):
     if event in deeds or (event in code and folder in source_of(event, args)):
-        os.write(told, (event + " " + repr(args)[:300] + "\\n").encode())
+        os.write(told, (event + " " + repr(args)[:1000] + "\\n").encode())
 
 def source_of(event, args):
     if event == "exec":
         return args[0].co_filename
-    return str(args[1])
+    return str(args[event != "ctypes.dlopen"])
 
 sys.addaudithook(hook)
+"""
+BEFORE = """
+import os, runpy
+runpy.run_path({file!r})
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    each for each in ({folder!r}, os.environ.get("PYTHONPATH")) if each
+)
 """
 SERVE = """
 from seatrial.main import main
@@ -44,10 +51,16 @@ class WatchedServer:
     """The program of a server of bundles in a folder, and what it did."""
 
     def __init__(self, folder: Path, events: Path, then: str = SERVE) -> None:
-        """`events`: the file of what it does; `then`: what runs under the hook."""
+        """`events`: the file of what it does; `then`: what runs under the hook.
+
+        Python imports `sitecustomize` at each start: so it is in workers too.
+        """
         self._events, self._seen = events, 0
-        text = PROGRAM.format(events=str(events), deeds=DEEDS, code=CODE, folder=str(folder))
-        self.program = (sys.executable, "-c", f"{text}{then}", "serve")
+        hook = events.with_name("hook") / "sitecustomize.py"
+        hook.parent.mkdir(parents=True)
+        hook.write_text(HOOK.format(events=str(events), deeds=DEEDS, code=CODE, folder=str(folder)))
+        before = BEFORE.format(file=str(hook), folder=str(hook.parent))
+        self.program = (sys.executable, "-c", f"{before}{then}", "serve")
 
     def forget(self) -> None:
         """Look from now on: what came before belongs to the start."""
