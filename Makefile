@@ -29,9 +29,9 @@ setup: .venv/.ready ## make .venv with everything in it (CPU)
 	$(BIN)/python tools/install.py '.[dev]' constraints.txt
 	@touch $@
 
-judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Prometheus, Alertmanager, a registry, age, rsyslog, nginx (without, they are skipped and say so)
-	@for tool in chromium promtool prometheus-alertmanager docker-registry age rsyslogd nginx; do PATH=$$PATH:/usr/sbin command -v $$tool >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium prometheus prometheus-alertmanager docker-registry age rsyslog nginx-light >/dev/null; fi
+judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Prometheus, Alertmanager, a registry, age, rsyslog, nginx, strace (without, they are skipped and say so)
+	@for tool in chromium promtool prometheus-alertmanager docker-registry age rsyslogd nginx strace; do PATH=$$PATH:/usr/sbin command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium prometheus prometheus-alertmanager docker-registry age rsyslog nginx-light strace >/dev/null; fi
 
 demo: setup ## seal the examples, try them, serve them: http://127.0.0.1:8000
 	$(BIN)/python examples/demo.py --out $(BUNDLES)
