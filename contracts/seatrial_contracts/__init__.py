@@ -3,6 +3,7 @@
 It imports Pydantic and numpy, and no other part of seatrial.
 """
 
+import seatrial_contracts.telemetry  # noqa: F401  (before anything imports onnxruntime)
 from seatrial_contracts.bundle import Bundle, open_bundle, write_bundle
 from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
 from seatrial_contracts.contract import Contract, Limits, Objective

@@ -33,9 +33,10 @@ ENGINES = re.compile(
     r'connect\(\d+\S*, \{sa_family=AF_UNIX, sun_path="[^"]*/seatrial-\w+/engine-\d+"\}'
 )
 """A worker connects to the engine process."""
-OPTIMISER = "/seatrial_serve/runtimes/onnx/optimise.py"
-"""The program that optimises a graph whose weights lie outside of it, once for each."""
-OPTIMISES = re.compile(rf'execve\("[^"]+", \["[^"]+", "-I", "[^"]+{re.escape(OPTIMISER)}"')
+OPTIMISES = re.compile(
+    r'execve\("[^"]+", \["[^"]+", "-I", "[^"]+/seatrial_serve/runtimes/onnx/optimise\.py"'
+)
+"""A graph whose weights lie outside of it is optimised by a process of its own, once."""
 
 
 class Call:
