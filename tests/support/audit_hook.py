@@ -32,7 +32,7 @@ def source_of(event, args):
 sys.addaudithook(hook)
 """
 BEFORE = """
-import os, runpy
+import os, runpy, sys
 runpy.run_path({file!r})
 os.environ["PYTHONPATH"] = os.pathsep.join(
     each for each in ({folder!r}, os.environ.get("PYTHONPATH")) if each

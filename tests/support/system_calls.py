@@ -16,10 +16,10 @@ from functools import cache
 from pathlib import Path
 
 STRACE = shutil.which("strace")
-CALLS = "socket,connect,execve,execveat,?fork,?vfork,clone,clone3,mmap,io_uring_setup"
-DENIED = "inject=io_uring_setup,clone3:error=ENOSYS"
-"""What hides calls, or their arguments: a ring of io_uring is asked without any, and clone3's flags
-lie in memory, which a process without core dumps shows to nobody. Everybody has another way."""
+CALLS = "socket,connect,execve,execveat,?fork,?vfork,clone,clone3,mmap,io_uring_setup,prctl"
+UNDONE = ("inject=io_uring_setup:error=ENOSYS", "inject=prctl:retval=0")
+"""What would hide calls. A ring of io_uring is asked without any; who uses one has another way. By
+prctl a process that leaves no core dump hides its memory, the arguments in it too."""
 STARTS = ("fork", "vfork", "clone", "clone3")
 INSTALLED = tuple(
     f"{folder}/" for folder in {sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64"}
@@ -82,7 +82,7 @@ class SystemCalls:
     def prefix(self) -> tuple[str, ...]:
         """What stands before a program. The process started is the program itself."""
         options = ["-D", "-f", "-y", "-qqq", "--seccomp-bpf", "-s", "200", "-e", "signal=none"]
-        which = ("-e", f"trace={CALLS}", "-e", DENIED)
+        which = [word for each in (f"trace={CALLS}", *UNDONE) for word in ("-e", each)]
         return (str(STRACE), *options, *which, "-o", str(self._file))
 
     def forget(self) -> None:
