@@ -9,10 +9,10 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle, folder_bundle, open_bundle, verify_stored
 from seatrial_contracts.errors import BundleError, DeclarationError
+from seatrial_contracts.signature_files import put_signatures
 from seatrial_serve.stores.address import Address, Folder, Remote, read_address
 from seatrial_serve.stores.cache import DAMAGED, BundleCache, cache_from_environment
 from seatrial_serve.stores.received import never
-from seatrial_serve.stores.signature import put_beside
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at
 
 
@@ -34,7 +34,7 @@ def open_address(text: str, cache: BundleCache | None = None) -> Bundle:
 def open_kept(cache: BundleCache, offer: Offer, fetch: Callable[[Path], object]) -> Bundle:
     """The verified bundle of an offer; what the disk damaged is fetched once more."""
     kept = cache.keep(offer, fetch)
-    put_beside(kept.path, offer.signature)
+    put_signatures(kept.path, offer.signatures)
     try:
         return open_bundle(kept.path)
     except BundleError as error:
@@ -72,7 +72,7 @@ def pull(address: Remote, folder: Path) -> tuple[Bundle, bool]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{offer.version}.", dir=target.parent))
         try:
             manifest = fetch_into(look, offer, temporary, address.shown, never)
-            put_beside(temporary, offer.signature)
+            put_signatures(temporary, offer.signatures)
             temporary.chmod(0o755)
             temporary.rename(target)
         finally:
