@@ -268,12 +268,15 @@ class Blob:
         self._read, self._where, self._size, self._left = read, where, size, size
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, and at least one. Raises `StoreError` if it ends too early."""
+        """At most `size` bytes, and at least one.
+
+        Raises `StoreError`, and `NotWhole` where the registry has fewer bytes.
+        """
         data = self._read(min(size, self._left))
         self._left -= len(data)
         if not data:
             got = f"{self._size - self._left} of {self._size} bytes of a layer"
-            raise StoreError(self._where, got, "all of them")
+            raise NotWhole(self._where, got, "all of them")
         return data
 
 

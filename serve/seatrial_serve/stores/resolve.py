@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle, folder_bundle, open_bundle, verify_stored
 from seatrial_contracts.errors import BundleError, DeclarationError
-from seatrial_contracts.signature_files import put_signatures
+from seatrial_contracts.signature_files import MAX_SIGNATURES, put_signatures, read_signatures
 from seatrial_serve.stores.address import Address, Folder, Remote, read_address
 from seatrial_serve.stores.cache import DAMAGED, BundleCache, cache_from_environment
 from seatrial_serve.stores.received import never
@@ -66,7 +66,9 @@ def pull(address: Remote, folder: Path) -> tuple[Bundle, bool]:
     where = f"writing bundle {offer.name} {offer.version}"
     target = folder / offer.name / offer.version
     if target.exists() or target.is_symlink():
-        return same_or_raise(target, offer), True
+        there = same_or_raise(target, offer)
+        add_signatures(there.path, offer)
+        return there, True
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{offer.version}.", dir=target.parent))
@@ -81,6 +83,20 @@ def pull(address: Remote, folder: Path) -> tuple[Bundle, bool]:
         got, want = error.strerror or "an error", "a writable folder with room"
         raise BundleError("E_BUNDLE_WRITE", where, got, want) from error
     return folder_bundle(target, manifest), False
+
+
+def add_signatures(there: Path, offer: Offer) -> None:
+    """Put the offered signatures before those of the same bundle that are there.
+
+    Raises `BundleError` where they cannot be written.
+    """
+    both = dict.fromkeys((*offer.signatures, *read_signatures(there)))
+    try:
+        put_signatures(there, [*both][:MAX_SIGNATURES])
+    except OSError as error:
+        got, want = error.strerror or "an error", "a writable folder"
+        where = f"writing the signature of bundle {offer.name} {offer.version}"
+        raise BundleError("E_BUNDLE_WRITE", where, got, want) from error
 
 
 def same_or_raise(target: Path, offer: Offer) -> Bundle:

@@ -45,6 +45,10 @@ class NotSigned(Exception):
     """A signature that the key which it names did not make."""
 
 
+class NotCounting(BundleError):
+    """A signature of somebody whom the policy names, which does not count; the text says why."""
+
+
 class _Made(NamedTuple):
     """A signer of the policy who made a signature, and by what."""
 
@@ -84,9 +88,9 @@ def check_signature(folder: Path, policy: TrustPolicy, now: datetime | None = No
 
 def closeness(fault: BundleError | MissingExtra) -> int:
     """Orders the faults of several signatures: the highest is of that which nearly counts."""
-    if isinstance(fault, MissingExtra):
+    if isinstance(fault, MissingExtra | NotCounting):
         return 2
-    return 1 if fault.code == "E_SIGNER" else 0
+    return 0 if fault.code == "E_SIGNER" else 1
 
 
 def signed_by(data: bytes, folder: Path, policy: TrustPolicy, now: datetime, where: str) -> Signed:
@@ -164,8 +168,10 @@ def makers(
         key = signature.verification_material.public_key
         named = key.hint if key is not None else None
         got = f"the key {named[:16]}" if named is not None else f"a {signature.method}"
-        got = why or f"{got} that the policy does not name"
-        raise BundleError("E_SIGNER", where, got, "a signer whom the policy names")
+        got, fault = f"{got} that the policy does not name", BundleError
+        if why:
+            got, fault = why, NotCounting
+        raise fault("E_SIGNER", where, got, "a signer whom the policy names")
     return made
 
 
@@ -219,7 +225,7 @@ def counting(
         if not why:
             return each
     got = f"signer '{each.signer.name}' for model '{model}': {why}"
-    raise BundleError("E_SIGNER", where, got, "a signer whose signatures count now")
+    raise NotCounting("E_SIGNER", where, got, "a signer whose signatures count now")
 
 
 def wrong(where: str, got: str) -> BundleError:
