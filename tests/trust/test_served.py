@@ -139,14 +139,19 @@ async def test_a_revoked_key_is_noticed_at_the_next_load(tmp_path: Path, keys: K
         assert "revoked" in (await states(running))["1.1.0"]["reason"]
         policy.write_text("no policy")
         await running.lifecycle.reload()
-        assert "TOML" in (await states(running))["1.1.0"]["reason"]
+        reason = (await states(running))["1.1.0"]["reason"]
+        assert reason.startswith("setting 'require_signature', trust policy '")
+        assert "TOML" in reason
         assert await version_of(running) == "1.0.0"
 
 
 def test_a_policy_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     settings = Settings(require_signature=tmp_path / "none.pem")
-    with FairPool(1) as pool, pytest.raises(DeclarationError, match="No such file"):
+    with FairPool(1) as pool, pytest.raises(DeclarationError, match="No such file") as refused:
         Loader(settings, ThreadPlan(runs=1), pool, pool, Metrics(on=False), Mock())
+    said = str(refused.value)
+    assert said.startswith("setting 'require_signature', file '")
+    assert "-genkey" not in said
 
 
 # --- rollbacks
