@@ -15,6 +15,7 @@ from seatrial.main import cli
 from seatrial_contracts.bundle import SIGNATURE_FILE, Bundle
 from seatrial_contracts.errors import SeatrialError
 from seatrial_contracts.receipt import Receipt, this_machine
+from seatrial_contracts.signature_files import put_signatures, read_signatures
 
 
 @pytest.fixture
@@ -128,6 +129,21 @@ def test_a_certificate_of_another_key_is_refused(
     made = make_certificate(tmp_path / "made")
     said = run("sign", bundle.path, "--key", keys.private, "--certificate", made.chain)[1]
     assert "the certificate of another key first" in said
+
+
+def test_inspect_names_whom_each_signature_names(
+    bundle: Bundle, keys: Keys, tmp_path: Path
+) -> None:
+    assert "unsigned" in run("inspect", bundle.path)[1]
+    other, found = make_key(tmp_path / "other"), []
+    for private in (keys.private, other.private):
+        run("sign", bundle.path, "--key", private)
+        found += read_signatures(bundle.path)
+    assert run("inspect", bundle.path)[1].count("key ") == 1
+    put_signatures(bundle.path, found)
+    said = " ".join(run("inspect", bundle.path)[1].split())
+    assert said.count("key ") == 2
+    assert "which was not verified" in said
 
 
 # --- receipts
