@@ -61,3 +61,17 @@ def put_signatures(folder: Path, signatures: Sequence[bytes]) -> None:
     if len(signatures) < 2:
         with suppress(OSError):  # it is not there, or holds something else
             (folder / SIGNATURES_FOLDER).rmdir()
+
+
+def add_signatures(folder: Path, signatures: Sequence[bytes]) -> None:
+    """Put signatures before those of the same bundle that are there.
+
+    Whoever checks them tries each, so one that somebody else has found is kept. Raises
+    `BundleError` where they cannot be read or written.
+    """
+    both = [*dict.fromkeys((*signatures, *read_signatures(folder)))]
+    try:
+        put_signatures(folder, both[:MAX_SIGNATURES])
+    except OSError as error:
+        where, got = f"writing signatures into {folder}", error.strerror or "an error"
+        raise BundleError("E_BUNDLE_WRITE", where, got, "a writable folder with room") from error

@@ -17,6 +17,7 @@ from support.signers import Keys, make_key
 from support.toys import ROWS, fake_runtimes, toy_bundle
 
 import seatrial as st
+from seatrial_contracts import signature_files
 from seatrial_contracts.errors import BundleError, StoreError
 from seatrial_contracts.signature_files import MAX_SIGNATURES, read_signatures
 from seatrial_serve.stores.address import InRegistry
@@ -289,6 +290,55 @@ async def test_a_pinned_bundle_is_found_signed_anew(
     registry.login = "nobody:knows"
     async with run_app(pinned, require_signature=new.public) as running:
         assert await version_of(running) == "1.0.0"  # out of the cache
+
+
+async def test_an_address_without_a_signature_takes_none_from_another(
+    listing: SmallRegistry, bundle: st.Bundle, old: Keys, new: Keys, tmp_path: Path
+) -> None:
+    """Both give the same bundle, which the cache holds once."""
+    push(listing, bundle, old)
+    with small_registry() as other:
+        (bundle.path / SIGNATURE_FILE).unlink()
+        push(other, bundle)
+        both = [at(listing).shown, at(other).shown]
+        for addresses in (both, both[::-1]):
+            async with run_app(addresses, require_signature=old.public) as running:
+                assert await version_of(running) == "1.0.0"
+
+
+def test_a_bundle_that_the_disk_damaged_is_fetched_anew_with_its_signatures(
+    listing: SmallRegistry, bundle: st.Bundle, old: Keys
+) -> None:
+    push(listing, bundle, old)
+    kept = open_address(at(listing).shown).path
+    path = kept / "contract.json"
+    path.write_bytes(path.read_bytes()[:-1] + b" ")
+    again = open_address(at(listing).shown)
+    assert check_signature(again.path, read_policy(old.public)).digest == bundle.digest
+
+
+def test_signatures_that_cannot_be_put_beside_a_bundle_are_told(
+    listing: SmallRegistry,
+    bundle: st.Bundle,
+    old: Keys,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    push(listing, bundle)
+    pulled, _ = pull(at(listing), tmp_path / "pulled")
+    push(listing, bundle, old)
+    (pulled.path / SIGNATURE_FILE).mkdir()
+    with pytest.raises(BundleError, match=r"model\.sig: got no plain file"):
+        pull(at(listing), tmp_path / "pulled")
+    (pulled.path / SIGNATURE_FILE).rmdir()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(signature_files, "write_whole", full)
+    with pytest.raises(BundleError, match="writing signatures into.*No space left") as refused:
+        pull(at(listing), tmp_path / "pulled")
+    assert refused.value.code == "E_BUNDLE_WRITE"
 
 
 def test_the_newest_signatures_are_taken_of_very_many(

@@ -12,12 +12,13 @@ from seatrial_contracts.bundle import read_manifest
 from seatrial_contracts.errors import BundleError, DeclarationError, Refusal, SeatrialError
 from seatrial_contracts.manifest import version_key
 from seatrial_contracts.receipt import now
-from seatrial_contracts.signature_files import put_signatures, read_signatures
+from seatrial_contracts.signature_files import read_signatures
 from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
 from seatrial_serve.models.selection import Selection, parse_selection
 from seatrial_serve.stores.address import Folder, InRegistry, Remote, read_address
 from seatrial_serve.stores.cache import BundleCache, KeptBundle
 from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
+from seatrial_serve.stores.resolve import keep_signed
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at, mark_of
 
 log = logging.getLogger("seatrial.sources")
@@ -232,13 +233,7 @@ class Sources:
             )  # fmt: skip
             fetch_into(look, offer, folder, where, self._stops.is_set)
 
-        kept = self._cache.keep(offer, fetch)
-        try:
-            put_signatures(kept.path, offer.signatures)
-        except OSError as error:
-            got, want = error.strerror or "an error", "a writable folder with room"
-            raise BundleError("E_BUNDLE_WRITE", f"cache folder {kept.path}", got, want) from error
-        return kept
+        return keep_signed(self._cache, offer, fetch)
 
     def _recall(self, source: RemoteSource) -> Held | None:
         """What the cache remembers of an address, if all of it is still there."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle, folder_bundle, open_bundle, verify_stored
 from seatrial_contracts.errors import BundleError, DeclarationError
-from seatrial_contracts.signature_files import MAX_SIGNATURES, put_signatures, read_signatures
+from seatrial_contracts.signature_files import add_signatures, put_signatures
 from seatrial_serve.stores.address import Address, Folder, Remote, read_address
-from seatrial_serve.stores.cache import DAMAGED, BundleCache, cache_from_environment
+from seatrial_serve.stores.cache import DAMAGED, BundleCache, KeptBundle, cache_from_environment
 from seatrial_serve.stores.received import never
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at
 
@@ -33,15 +33,21 @@ def open_address(text: str, cache: BundleCache | None = None) -> Bundle:
 
 def open_kept(cache: BundleCache, offer: Offer, fetch: Callable[[Path], object]) -> Bundle:
     """The verified bundle of an offer; what the disk damaged is fetched once more."""
-    kept = cache.keep(offer, fetch)
-    put_signatures(kept.path, offer.signatures)
+    kept = keep_signed(cache, offer, fetch)
     try:
         return open_bundle(kept.path)
     except BundleError as error:
         if error.code not in DAMAGED:
             raise
         kept.discard()
-    return open_bundle(cache.keep(offer, fetch).path)
+    return open_bundle(keep_signed(cache, offer, fetch).path)
+
+
+def keep_signed(cache: BundleCache, offer: Offer, fetch: Callable[[Path], object]) -> KeptBundle:
+    """The bundle of an offer in the cache, with its signatures. Raises as `BundleCache.keep`."""
+    kept = cache.keep(offer, fetch)
+    add_signatures(kept.path, offer.signatures)
+    return kept
 
 
 def only_offer(look: Look, address: Address) -> Offer:
@@ -67,7 +73,7 @@ def pull(address: Remote, folder: Path) -> tuple[Bundle, bool]:
     target = folder / offer.name / offer.version
     if target.exists() or target.is_symlink():
         there = same_or_raise(target, offer)
-        add_signatures(there.path, offer)
+        add_signatures(there.path, offer.signatures)
         return there, True
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,20 +89,6 @@ def pull(address: Remote, folder: Path) -> tuple[Bundle, bool]:
         got, want = error.strerror or "an error", "a writable folder with room"
         raise BundleError("E_BUNDLE_WRITE", where, got, want) from error
     return folder_bundle(target, manifest), False
-
-
-def add_signatures(there: Path, offer: Offer) -> None:
-    """Put the offered signatures before those of the same bundle that are there.
-
-    Raises `BundleError` where they cannot be written.
-    """
-    both = dict.fromkeys((*offer.signatures, *read_signatures(there)))
-    try:
-        put_signatures(there, [*both][:MAX_SIGNATURES])
-    except OSError as error:
-        got, want = error.strerror or "an error", "a writable folder"
-        where = f"writing the signature of bundle {offer.name} {offer.version}"
-        raise BundleError("E_BUNDLE_WRITE", where, got, want) from error
 
 
 def same_or_raise(target: Path, offer: Offer) -> Bundle:
