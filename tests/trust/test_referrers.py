@@ -336,7 +336,7 @@ def test_signatures_that_cannot_be_put_beside_a_bundle_are_told(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(signature_files, "write_whole", full)
-    with pytest.raises(BundleError, match="writing signatures into.*No space left") as refused:
+    with pytest.raises(BundleError, match=r"writing signatures into.*No space left") as refused:
         pull(at(listing), tmp_path / "pulled")
     assert refused.value.code == "E_BUNDLE_WRITE"
 
