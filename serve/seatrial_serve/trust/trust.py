@@ -32,7 +32,7 @@ class Trust:
         """
         self._policy, self._serves, self._allow_rollback = policy, serves, allow_rollback
         self._seen = seen or SeenVersions()
-        self.policy()
+        required_policy(policy)
 
     def check(self, folder: Path) -> Signed:
         """Who signed the bundle in a folder.
@@ -40,14 +40,7 @@ class Trust:
         The policy is read anew: what was revoked meanwhile counts no more. Raises `BundleError`,
         and `DeclarationError` for a policy that cannot be read now.
         """
-        return check_signature(folder, self.policy())
-
-    def policy(self) -> TrustPolicy:
-        """The policy as it is now. Raises `DeclarationError` that names the setting."""
-        try:
-            return read_policy(self._policy)
-        except DeclarationError as error:
-            raise DeclarationError(f"setting 'require_signature', {error}") from None
+        return check_signature(folder, required_policy(self._policy))
 
     def check_opened(self, name: str, bundle: Bundle, signed: Signed) -> None:
         """Is an opened bundle the signed one, and no older than what was served?
@@ -66,3 +59,14 @@ class Trust:
         """Take in what is served now."""
         take_in = self._seen.replace if self._allow_rollback else self._seen.remember
         take_in(bundle.name, bundle.version, bundle.digest)
+
+
+def required_policy(path: Path) -> TrustPolicy:
+    """The policy that `--require-signature` names, as it is now.
+
+    Raises `DeclarationError` that names the setting.
+    """
+    try:
+        return read_policy(path)
+    except DeclarationError as error:
+        raise DeclarationError(f"setting 'require_signature', {error}") from None
