@@ -20,6 +20,7 @@ import seatrial as st
 from seatrial_contracts import signature_files
 from seatrial_contracts.errors import BundleError, StoreError
 from seatrial_contracts.signature_files import MAX_SIGNATURES, read_signatures
+from seatrial_serve.stores import registry as registry_module
 from seatrial_serve.stores.address import InRegistry
 from seatrial_serve.stores.in_registry import push_to_registry
 from seatrial_serve.stores.referrers import CREATED_NOTE, PREDICATE_NOTE, find_signatures
@@ -190,7 +191,7 @@ async def test_a_list_of_several_pages_is_read_to_its_end(
     ("next_page", "says"),
     [
         (lambda _path, page: f"http://127.0.0.1:9/?page={page}", "referrers elsewhere"),
-        (lambda path, _page: f"{path}?page=0", "more than 100 pages"),
+        (lambda path, _page: f"{path}?page=0", "more than 5 pages"),
     ],
     ids=["elsewhere", "without end"],
 )
@@ -200,7 +201,9 @@ async def test_pages_that_lead_elsewhere_or_to_no_end_change_nothing(
     listing: SmallRegistry,
     bundle: st.Bundle,
     old: Keys,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(registry_module, "MAX_PAGES", 5)
     subject = push(listing, bundle, old)
     async with served(listing, old) as running:
         listing.a_page, listing.next_page = 1, next_page
