@@ -14,8 +14,6 @@ from typing import Any, BinaryIO, cast
 
 from seatrial_contracts.bundle import (
     MANIFEST,
-    MAX_SIGNATURE_BYTES,
-    SIGNATURE_FILE,
     Bundle,
     sync_folder,
     write_synced,
@@ -30,6 +28,7 @@ from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_contracts.identities import AGE_SECRET, age_library
 from seatrial_contracts.manifest import DATA_SUFFIX, ENCRYPTION
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
+from seatrial_contracts.signature_files import read_signatures, signature_name
 
 MAX_RECIPIENTS_BYTES = 2**20
 MOST_RECIPIENTS = 256
@@ -146,9 +145,8 @@ def _write(bundle: Bundle, recipients: Sequence[Any], into: Path) -> None:
         files[stored] = hashed.ciphertext
     encryption = Encryption(schema=1, digest=bundle.digest, files=files)
     write_synced(into / ENCRYPTION, encryption.to_json())
-    signature = bundle.path / SIGNATURE_FILE
-    if signature.is_file():
-        write_synced(into / SIGNATURE_FILE, read_plain_file(signature, MAX_SIGNATURE_BYTES))
+    for number, signature in enumerate(read_signatures(bundle.path), 1):
+        write_synced(into / signature_name(number), signature)
     write_synced(into / MANIFEST, bundle.manifest.to_json())
     for each in (*(path for path in into.rglob("*") if path.is_dir()), into):
         sync_folder(each)

@@ -85,13 +85,29 @@ def read_receipt(path: Path) -> Receipt:
 
     Raises `BundleError` where the file is no receipt, is no plain file, or cannot be read.
     """
+    return parse_receipt(read_receipt_file(path), path.name)
+
+
+def read_receipt_file(path: Path) -> bytes:
+    """Read a receipt's bytes. Raises `BundleError` where they are no plain file's."""
     try:
-        return Receipt.model_validate_json(read_plain_file(path, MAX_RECEIPT_BYTES))
-    except ValidationError:
-        got = "a file that this seatrial cannot read"
+        return read_plain_file(path, MAX_RECEIPT_BYTES)
     except NotPlainFile as error:
         got = str(error)
     except OSError as error:
         got = error.strerror or "an error"
-    name = path.name.encode("ascii", "backslashreplace").decode()
-    raise BundleError(CODE, f"receipt '{name[:SHOWN_CHARS]}'", got, "a receipt of schema 1", MEND)
+    raise no_receipt(path.name, got)
+
+
+def parse_receipt(data: bytes, name: str) -> Receipt:
+    """Return the receipt in a file of this name. Raises `BundleError` where it is none."""
+    try:
+        return Receipt.model_validate_json(data)
+    except ValidationError:
+        raise no_receipt(name, "a file that this seatrial cannot read") from None
+
+
+def no_receipt(name: str, got: str) -> BundleError:
+    """Return the error about a file that is no receipt."""
+    name = name.encode("ascii", "backslashreplace").decode()
+    return BundleError(CODE, f"receipt '{name[:SHOWN_CHARS]}'", got, "a receipt of schema 1", MEND)

@@ -794,6 +794,9 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
             "both",
             "one worker, or feedback that brings the rows",
         )
+    if settings.allow_rollback and settings.require_signature is None:
+        want = "--require-signature FILE as well: without it no version is a rollback"
+        yield ("allow_rollback", "require_signature"), "the first alone", want
     if settings.load == "pinned" and not settings.pins:
         yield ("load", "pins"), "no pins", "names of models: --pins NAME,NAME; or --load on-demand"
     if settings.pins and settings.load != "pinned":

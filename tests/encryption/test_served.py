@@ -34,6 +34,7 @@ from support.signers import make_key
 import seatrial as st
 from seatrial_contracts.encrypt import encrypt_bundle
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.signature_files import put_signatures, read_signatures
 from seatrial_serve.trust.check import check_signature
 from seatrial_serve.trust.policy import read_policy
 from seatrial_serve.trust.signing import read_signing_key, sign_bundle
@@ -109,8 +110,12 @@ async def test_a_signature_of_the_plain_bundle_counts_and_is_checked_before_a_ke
 ) -> None:
     keys = make_key(tmp_path / "signers")
     plain = seal(tmp_path / "plain")
+    sign_bundle(plain.path, read_signing_key(make_key(tmp_path / "strangers").private))
+    before = read_signatures(plain.path)
     sign_bundle(plain.path, read_signing_key(keys.private))
+    put_signatures(plain.path, (*before, *read_signatures(plain.path)))
     path = encrypt_bundle(st.open_bundle(plain.path), [key.to], tmp_path / "bundles")
+    assert read_signatures(path) == read_signatures(plain.path)
     assert check_signature(path, read_policy(keys.public)).digest == plain.digest
     options = {"require_signature": keys.public, "identity": key.file}
     async with run_app(tmp_path / "bundles", **options) as running:

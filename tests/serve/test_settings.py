@@ -101,6 +101,10 @@ def test_a_wrong_setting_is_named_with_what_it_got(flags: dict[str, object], wor
         ),
         ({"cuda_graphs": True}, "settings 'cuda_graphs' and 'providers'"),
         (
+            {"allow_rollback": True},
+            "settings 'allow_rollback' and 'require_signature': got the first alone",
+        ),
+        (
             {"http_port": 9000, "metrics_port": 9000},
             "settings 'http_port' and 'metrics_port': got 9000 for both",
         ),

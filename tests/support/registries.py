@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 import socket
@@ -20,7 +21,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-PATHS = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>.+)")
+PATHS = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|referrers)/(?P<reference>.+)")
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+SIGSTORE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
 def digest_of(data: bytes) -> str:
@@ -32,6 +36,8 @@ class SmallRegistry:
 
     `blob` changes what is sent of a blob; `cut` ends the connection after so many of its bytes.
     `after_manifest` is called once a manifest was sent. `login` is a name and password to want.
+    With `lists_referrers` it has the referrers API, `a_page` of descriptors at a time, in the order
+    of `order`; `next_page` gives the address of the page of a number.
     """
 
     def __init__(self) -> None:
@@ -47,6 +53,48 @@ class SmallRegistry:
         """Method and path of each request."""
         self.headers: list[dict[str, str]] = []
         self.host = ""
+        self.lists_referrers, self.a_page = False, 1000
+        self.order: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda found: found
+        self.next_page: Callable[[str, int], str] = lambda path, page: f"{path}?page={page}"
+
+    def referrers(self, subject: str) -> list[dict[str, Any]]:
+        """The descriptors of the manifests that name a digest as their subject."""
+        found = {}
+        for media_type, data in self.manifests.values():
+            said = json.loads(data)
+            if said.get("subject", {}).get("digest") == subject:
+                named = ("artifactType", "annotations")
+                found[digest_of(data)] = {
+                    "mediaType": media_type, "digest": digest_of(data), "size": len(data),
+                    **{name: said[name] for name in named if name in said},
+                }  # fmt: skip
+        return self.order([*found.values()])
+
+    def attach(
+        self, subject: str, data: bytes, annotations: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Let another tool attach a Sigstore bundle to what has this digest; its descriptor."""
+        self.blobs[digest_of(data)] = data
+        notes = {} if annotations is None else {"annotations": annotations}
+        manifest = json.dumps({
+            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": SIGSTORE,
+            "config": {"mediaType": "application/vnd.oci.empty.v1+json",
+                       "digest": digest_of(b"{}"), "size": 2},
+            "layers": [{"mediaType": SIGSTORE, "digest": digest_of(data), "size": len(data)}],
+            "subject": {"mediaType": INDEX, "digest": subject, "size": 1}, **notes,
+        }).encode()  # fmt: skip
+        self.manifests[digest_of(manifest)] = (MANIFEST, manifest)
+        descriptor = {
+            "mediaType": MANIFEST, "digest": digest_of(manifest), "size": len(manifest),
+            "artifactType": SIGSTORE, **notes,
+        }  # fmt: skip
+        if not self.lists_referrers:
+            tag = subject.replace(":", "-")
+            listed = json.loads(self.manifests.get(tag, ("", b'{"manifests": []}'))[1])
+            index = {"schemaVersion": 2, "mediaType": INDEX,
+                     "manifests": [*listed["manifests"], descriptor]}  # fmt: skip
+            self.manifests[tag] = (INDEX, json.dumps(index).encode())
+        return descriptor
 
     @property
     def layers(self) -> list[str]:
@@ -98,6 +146,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404)
             return
         registry, reference = self.registry, found["reference"]
+        if found["kind"] == "referrers":
+            self.list_referrers(reference)
+            return
         if found["kind"] == "manifests":
             media_type, data = registry.manifests.get(reference, ("", b""))
             if not data:
@@ -123,6 +174,21 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def list_referrers(self, subject: str) -> None:
+        """One page of the referrers; 404 where the registry has no such API."""
+        registry, parts = self.registry, urlsplit(self.path)
+        if not registry.lists_referrers:
+            self.answer(404)
+            return
+        page = int(parse_qs(parts.query).get("page", ["0"])[0])
+        listed = registry.referrers(subject)
+        shown = listed[page * registry.a_page :][: registry.a_page]
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": shown}
+        headers = {"Content_Type": INDEX}
+        if len(listed) > (page + 1) * registry.a_page:
+            headers["Link"] = f'<{registry.next_page(parts.path, page + 1)}>; rel="next"'
+        self.answer(200, json.dumps(index).encode(), **headers)
+
     def do_POST(self) -> None:
         if self.allowed():
             self.answer(202, Location="/v2/uploads/1?state=x")
@@ -143,6 +209,10 @@ class Handler(BaseHTTPRequestHandler):
             kept = (self.headers["Content-Type"], data)
             self.registry.manifests[found["reference"]] = kept
             self.registry.manifests[digest_of(data)] = kept
+            subject = json.loads(data).get("subject")
+            if subject is not None and self.registry.lists_referrers:
+                self.answer(201, Location=self.path, OCI_Subject=subject["digest"])
+                return
         self.answer(201, Location=self.path)
 
 

@@ -17,19 +17,28 @@ from typing import Any
 
 import jsonschema
 import pytest
+from cryptography.x509 import ObjectIdentifier, load_pem_x509_certificates
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from referencing import Registry, Resource
 from support.servers import ROOT
-from support.signers import Certified, Keys, make_certificate, make_key
+from support.signers import Certified, Keys, make_certificate, make_chain, make_key
 from support.toys import toy_bundle
 
 from seatrial_contracts.errors import BundleError, DeclarationError
+from seatrial_contracts.signature_files import PREDICATE
 from seatrial_serve.trust.check import check_signature
-from seatrial_serve.trust.keys import NotTrusted, is_signed, public_key_of, signing_certificate
+from seatrial_serve.trust.keys import (
+    NotTrusted,
+    is_signed,
+    load_private_key,
+    public_key_of,
+    signing_certificate,
+)
 from seatrial_serve.trust.policy import Sigstore, read_policy
 from seatrial_serve.trust.signature import parse_signature, read_statement
-from seatrial_serve.trust.signing import read_signing_key, sign_bundle
+from seatrial_serve.trust.signing import SigningKey, read_signing_key, sign_bundle
 from seatrial_serve.trust.sigstore import check_sigstore
-from seatrial_serve.trust.statement import PREDICATE, SIGNATURE_FILE, make_statement
+from seatrial_serve.trust.statement import SIGNATURE_FILE, make_statement
 
 OMS = ROOT.parent / "shared" / "schemas" / "oms"
 needs_oms = pytest.mark.skipif(not OMS.is_dir(), reason="the specification's files are not here")
@@ -193,9 +202,8 @@ def test_what_is_written_passes_the_schemas(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("curve", ["P-256", "P-384", "P-521"])
-def test_keys_both_ways(curve: str, folder: Path, tmp_path: Path) -> None:
-    keys, other = make_key(tmp_path / curve, curve=curve), make_key(tmp_path / "other", curve=curve)
+def test_keys_both_ways(folder: Path, keys: Keys, tmp_path: Path) -> None:
+    other = make_key(tmp_path / "other")
     path = sign_bundle(folder, read_signing_key(keys.private))
     verify = "verify", "key", folder, "--signature", path, "--public_key"
     assert by_command(*verify, keys.public)
@@ -424,15 +432,90 @@ def test_a_certificate_that_is_its_own_authority(folder: Path, tmp_path: Path) -
     openssl(
         "req", "-x509", "-new", "-key", keys.private, "-subj", "/CN=own", "-out", path,
         "-addext", "keyUsage=critical,digitalSignature,keyCertSign",
+        "-addext", "extendedKeyUsage=codeSigning",
     )  # fmt: skip
     sign_bundle(folder, read_signing_key(keys.private, certificates=path))
     assert code_of(folder, path) == "signed"
 
 
-def test_a_certificate_for_something_else_signs_nothing(folder: Path, tmp_path: Path) -> None:
-    made = make_certificate(tmp_path / "web", use="serverAuth")
-    with pytest.raises(DeclarationError, match="not for signing"):
+NOT_FOR_SIGNING: dict[str, dict[str, Any]] = {
+    "of a TLS server": {"uses": [ExtendedKeyUsageOID.SERVER_AUTH], "signs": True},
+    "of a TLS server, without key usage": {"uses": [ExtendedKeyUsageOID.SERVER_AUTH]},
+    "of a person": {
+        "uses": [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.EMAIL_PROTECTION],
+        "signs": True,
+    },
+    "for digital signatures, of no purpose": {"uses": None, "signs": True},
+    "of no usage at all": {"uses": None},
+    "for any purpose": {"uses": [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE], "signs": True},
+    "for code, whose key may not sign": {"signs": False},
+}
+
+
+@pytest.mark.parametrize("case", NOT_FOR_SIGNING)
+def test_a_certificate_for_something_else_signs_nothing(
+    case: str, folder: Path, tmp_path: Path
+) -> None:
+    made = make_chain(tmp_path / "made", **NOT_FOR_SIGNING[case])
+    with pytest.raises(DeclarationError, match="not for signing code, want one with the extended"):
         read_signing_key(made.private, certificates=made.chain)
+    signed_all_the_same(folder, made)
+    assert "not for signing code" in refusal_of(folder, made.authority)
+
+
+@pytest.mark.parametrize("uses", [None, [ExtendedKeyUsageOID.CODE_SIGNING]])
+def test_an_authority_for_code_certifies_signers(
+    uses: list[ObjectIdentifier] | None, folder: Path, tmp_path: Path
+) -> None:
+    made = make_chain(tmp_path / "made", between_uses=uses, signs=True)
+    sign_bundle(folder, read_signing_key(made.private, certificates=made.chain))
+    assert code_of(folder, made.authority) == "signed"
+
+
+@pytest.mark.parametrize("use", [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+def test_an_authority_for_something_else_certifies_no_signers(
+    use: ObjectIdentifier, folder: Path, tmp_path: Path
+) -> None:
+    made = make_chain(tmp_path / "made", between_uses=[use])
+    sign_bundle(folder, read_signing_key(made.private, certificates=made.chain))
+    assert "leads to no authority" in refusal_of(folder, made.authority)
+
+
+PAST, FUTURE = (-9, -2), (2, 9)
+DATES: dict[str, dict[str, tuple[int, int]]] = {
+    "certificate-expired_fail": {"leaf": PAST},
+    "certificate-not-yet-valid_fail": {"leaf": FUTURE},
+    "certificate-expired-intermediate_fail": {"between": PAST},
+    "certificate-expired-root_fail": {"root": PAST},
+    "certificate-all-expired_fail": {"root": PAST, "between": PAST, "leaf": (-8, -3)},
+    "an intermediate that is not yet valid": {"between": FUTURE},
+    "an intermediate and a leaf that expired": {"between": PAST, "leaf": PAST},
+}
+
+
+@pytest.mark.parametrize("case", DATES)
+def test_each_certificate_on_the_way_counts_within_its_validity(
+    case: str, folder: Path, tmp_path: Path
+) -> None:
+    made = make_chain(tmp_path / "made", days=DATES[case])
+    sign_bundle(folder, read_signing_key(made.private, certificates=made.chain))
+    assert code_of(folder, made.authority) == "E_SIGNER"
+
+
+def signed_all_the_same(folder: Path, made: Certified) -> None:
+    """Sign a bundle by a certificate that `seatrial sign` does not take."""
+    key = SigningKey(
+        load_private_key(made.private), load_pem_x509_certificates(made.chain.read_bytes())
+    )
+    sign_bundle(folder, key)
+
+
+def refusal_of(folder: Path, signers: Path) -> str:
+    """Why a bundle is refused, by E_SIGNER."""
+    with pytest.raises(BundleError) as refused:
+        check_signature(folder, read_policy(signers))
+    assert refused.value.code == "E_SIGNER"
+    return str(refused.value)
 
 
 def test_a_public_key_of_another_kind_is_refused(tmp_path: Path) -> None:

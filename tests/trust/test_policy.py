@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 from support.signers import Keys, make_certificate, make_key
 from support.toys import toy_bundle
 
-from seatrial_contracts.errors import BundleError, DeclarationError
+from seatrial_contracts.bundle import SIGNATURE_FILE
+from seatrial_contracts.errors import BundleError, DeclarationError, MissingExtra
+from seatrial_contracts.signature_files import put_signatures
+from seatrial_serve.trust import check
 from seatrial_serve.trust.check import check_signature
 from seatrial_serve.trust.policy import read_policy
 from seatrial_serve.trust.signing import read_signing_key, sign_bundle
@@ -147,3 +151,43 @@ def test_a_private_key_is_no_signers_file(keys: Keys, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DeclarationError, match="no file"):
         read_policy(tmp_path / "empty")
+
+
+def test_one_of_several_signatures_that_counts_is_enough(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another one cannot be judged here, for want of Sigstore's library."""
+    own = (folder / SIGNATURE_FILE).read_bytes()
+    by_sigstore = json.loads(own)
+    by_sigstore["verificationMaterial"] = {"certificate": {"rawBytes": "AAAA"}}
+    theirs, policy = json.dumps(by_sigstore).encode(), tmp_path / "keys" / "policy.toml"
+    sigstore = (
+        '[[signer]]\nname = "s"\nsigstore = {identity = "a@b.example", issuer = "https://c"}\n'
+    )
+    policy.write_text(SIGNER + sigstore)
+
+    def missing(*_: object) -> None:
+        raise MissingExtra("a signature by Sigstore", "sigstore")
+
+    monkeypatch.setattr(check, "check_sigstore", missing)
+    for signatures in ((b"junk", theirs, own), (own, theirs), (theirs, own, b"{}")):
+        put_signatures(folder, signatures)
+        assert check_signature(folder, read_policy(policy), NOW).signer == "release"
+    put_signatures(folder, (b"junk", theirs, b"{}"))
+    with pytest.raises(MissingExtra, match="sigstore"):
+        check_signature(folder, read_policy(policy), NOW)
+    put_signatures(folder, (b"junk", b"{}"))
+    with pytest.raises(BundleError, match=r"model\.sig \(1 of 2 signatures\)") as refused:
+        check_signature(folder, read_policy(policy), NOW)
+    assert refused.value.code == "E_SIGNATURE"
+
+
+def test_a_signature_that_is_a_link_is_none(folder: Path, tmp_path: Path) -> None:
+    moved = (folder / SIGNATURE_FILE).rename(tmp_path / "moved")
+    (folder / SIGNATURE_FILE).symlink_to(moved)
+    assert outcome(folder, SIGNER, tmp_path).startswith("E_SIGNATURE: bundle 'toy/1.0.0', model")
+    (folder / SIGNATURE_FILE).unlink()
+    (folder / SIGNATURE_FILE).write_bytes(moved.read_bytes())
+    (folder / "signatures").mkdir()
+    (folder / "signatures" / "2.sig").symlink_to(moved)
+    assert "signatures/2.sig" in outcome(folder, SIGNER, tmp_path)

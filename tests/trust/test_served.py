@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 from prometheus_client import generate_latest
 from support import changed_bundles
+from support.real_mlflow import mlflow_database
 from support.registries import SmallRegistry, debian_registry, small_registry
 from support.running import Running, run_app
 from support.signers import Keys, make_key
@@ -28,7 +29,7 @@ from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings
-from seatrial_serve.stores.address import InRegistry, read_address
+from seatrial_serve.stores.address import InMlflow, InRegistry, InStore, read_address
 from seatrial_serve.stores.in_files import push_to_files
 from seatrial_serve.stores.in_registry import push_to_registry
 from seatrial_serve.stores.resolve import pull
@@ -138,14 +139,19 @@ async def test_a_revoked_key_is_noticed_at_the_next_load(tmp_path: Path, keys: K
         assert "revoked" in (await states(running))["1.1.0"]["reason"]
         policy.write_text("no policy")
         await running.lifecycle.reload()
-        assert "TOML" in (await states(running))["1.1.0"]["reason"]
+        reason = (await states(running))["1.1.0"]["reason"]
+        assert reason.startswith("setting 'require_signature', trust policy '")
+        assert "TOML" in reason
         assert await version_of(running) == "1.0.0"
 
 
 def test_a_policy_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     settings = Settings(require_signature=tmp_path / "none.pem")
-    with FairPool(1) as pool, pytest.raises(DeclarationError, match="No such file"):
+    with FairPool(1) as pool, pytest.raises(DeclarationError, match="No such file") as refused:
         Loader(settings, ThreadPlan(runs=1), pool, pool, Metrics(on=False), Mock())
+    said = str(refused.value)
+    assert said.startswith("setting 'require_signature', file '")
+    assert "-genkey" not in said
 
 
 # --- rollbacks
@@ -222,65 +228,75 @@ def push(registry: str, bundle: st.Bundle, tag: str = "now") -> InRegistry:
     return address
 
 
-async def test_a_signature_travels_through_a_registry(tmp_path: Path, keys: Keys) -> None:
-    with small_registry() as registry:
-        await travels(registry.host, tmp_path, keys)
-        tags = [each for each in registry.manifests if each.startswith("sha256-")]
-        assert len(tags) == 1  # this registry lists no referrers
+Push = Callable[[st.Bundle], str]
+"""Pushes a bundle, with its signature; gives the address that is served."""
+
+
+async def test_a_signature_travels_through_an_object_store(tmp_path: Path, keys: Keys) -> None:
+    address = read_address(f"memory://{tmp_path.name}/models")
+    assert isinstance(address, InStore)
+
+    def push(bundle: st.Bundle) -> str:
+        push_to_files(bundle, address)
+        return address.shown
+
+    await travels(push, tmp_path, keys)
+
+
+@pytest.mark.slow
+async def test_a_signature_travels_through_mlflow(tmp_path: Path, keys: Keys) -> None:
+    (tmp_path / "mlflow").mkdir()
+    with mlflow_database(tmp_path / "mlflow"):
+        from seatrial_serve.mlflow.push import push_to_mlflow
+
+        address = read_address("mlflow:models:/toy@stable")
+        assert isinstance(address, InMlflow)
+
+        def push(bundle: st.Bundle) -> str:
+            push_to_mlflow(bundle, address)
+            return address.shown.partition(" ")[0]
+
+        await travels(push, tmp_path, keys)
 
 
 @pytest.mark.slow
 async def test_a_signature_travels_through_debians_registry(tmp_path: Path, keys: Keys) -> None:
     with debian_registry(tmp_path) as host:
-        await travels(host, tmp_path, keys)
+        await travels(lambda bundle: push(host, bundle).shown, tmp_path, keys)
 
 
-async def travels(host: str, tmp_path: Path, keys: Keys) -> None:
-    """Unsigned it is refused; signed later, it is taken up."""
+async def travels(push: Push, tmp_path: Path, keys: Keys) -> None:
+    """Unsigned it is refused, and signed by somebody else; signed later, it is taken up.
+
+    A changed signature is refused, and what is served goes on.
+    """
     bundle = put(tmp_path, "1.0.0", None)
-    address = push(host, bundle)
-    wanted = {"require_signature": keys.public}
-    async with run_app(address.shown, **wanted) as running:
+    shown = push(bundle)
+    async with run_app(shown, require_signature=keys.public) as running:
         assert (await states(running))["1.0.0"]["code"] == "E_UNSIGNED"
         sign_bundle(bundle.path, read_signing_key(make_key(tmp_path / "other").private))
-        push(host, bundle)
+        push(bundle)
         await running.lifecycle.reload()
         assert (await states(running))["1.0.0"]["code"] == "E_SIGNER"
         sign_bundle(bundle.path, read_signing_key(keys.private))
-        push(host, bundle)
+        push(bundle)
         await running.lifecycle.reload()
         assert await version_of(running) == "1.0.0"
-    pulled, _ = pull(address, tmp_path / "pulled")
-    theirs = (pulled.path / SIGNATURE_FILE).read_bytes()
-    assert theirs == (bundle.path / SIGNATURE_FILE).read_bytes()
-
-
-async def test_a_pinned_address_waits_for_its_signature_and_then_asks_no_more(
-    tmp_path: Path, keys: Keys
-) -> None:
-    with small_registry() as registry:
-        bundle = put(tmp_path, "1.0.0", None)
-        tag = push(registry.host, bundle)
-        digest = next(each for each in registry.manifests if registry.manifests[each]
-                      == registry.manifests["now"] and each != "now")  # fmt: skip
-        pinned = tag.pinned(digest).shown
-        async with run_app(pinned, require_signature=keys.public) as running:
-            assert (await states(running))["1.0.0"]["code"] == "E_UNSIGNED"
-            sign_bundle(bundle.path, read_signing_key(keys.private))
-            push(registry.host, bundle)
-            await running.lifecycle.reload()
-            assert await version_of(running) == "1.0.0"
-            asked = len(registry.asked)
-            await running.lifecycle.reload()
-            assert len(registry.asked) == asked
-
-
-async def test_a_signature_travels_through_an_object_store(tmp_path: Path, keys: Keys) -> None:
-    bundle = put(tmp_path, "1.0.0", keys)
-    address = read_address(f"memory://{tmp_path.name}/models")
-    push_to_files(bundle, address)  # type: ignore[arg-type]
-    async with run_app(address.shown, require_signature=keys.public) as running:
+        newer = put(tmp_path, "1.1.0", None)
+        shutil.copy(bundle.path / SIGNATURE_FILE, newer.path)
+        push(newer)
+        await running.lifecycle.reload()
+        assert (await states(running))["1.1.0"]["code"] == "E_SIGNATURE"
         assert await version_of(running) == "1.0.0"
+        sign_bundle(newer.path, read_signing_key(keys.private))
+        push(newer)
+        await running.lifecycle.reload()
+        assert await version_of(running) == "1.1.0"
+    theirs = read_address(shown)
+    if not isinstance(theirs, InStore):  # which holds both versions
+        pulled, _ = pull(theirs, tmp_path / "pulled")  # type: ignore[arg-type]
+        ours = (newer.path / SIGNATURE_FILE).read_bytes()
+        assert (pulled.path / SIGNATURE_FILE).read_bytes() == ours
 
 
 ODD_REFERRERS: dict[str, Callable[[SmallRegistry, str], object]] = {

@@ -70,17 +70,21 @@ def command(address: str, as_json: bool, measure: bool) -> None:
 
 
 def signature_line(bundle: Bundle) -> str:
-    """Whom the signature beside a bundle names, which nobody verified here."""
-    from seatrial_serve.stores.signature import read_beside
+    """Whom the signatures beside a bundle name, which nobody verified here."""
+    from seatrial_contracts.signature_files import read_signatures, signature_name
     from seatrial_serve.trust.signature import parse_signature
 
-    data = read_beside(bundle.path)
-    if data is None:
+    signatures = read_signatures(bundle.path)
+    if not signatures:
         return "unsigned"
-    signature = parse_signature(data, bundle.shown)
-    key = signature.verification_material.public_key
-    by = f"key {key.hint}" if key is not None and key.hint is not None else signature.method
-    return f"signed by {by}, which was not verified: seatrial verify BUNDLE SIGNERS"
+    by = []
+    for number, data in enumerate(signatures, 1):
+        signature = parse_signature(data, f"{bundle.shown}, {signature_name(number)}")
+        key = signature.verification_material.public_key
+        hint = key.hint if key is not None else None
+        by.append(f"key {hint}" if hint is not None else signature.method)
+    named = " and by ".join(by)
+    return f"signed by {named}, which was not verified: seatrial verify BUNDLE SIGNERS"
 
 
 def show_pace(console: Console, bundle: Bundle) -> None:

@@ -8,6 +8,8 @@ import click
 
 from seatrial.identity_option import identity_option
 
+MAX_PASSWORD_BYTES = 4096
+
 
 @click.command("sign")
 @click.argument(
@@ -43,10 +45,25 @@ def command(
     """  # noqa: D301  (click's mark)
     from seatrial_serve.trust.signing import read_signing_key, sign_bundle, sign_receipt
 
-    password = None
-    if password_file is not None:
-        password = password_file.read_bytes().partition(b"\n")[0].rstrip(b"\r")
+    password = None if password_file is None else first_line(password_file)
     signing = read_signing_key(key, password, certificate)
     for path in paths:
         written = sign_bundle(path, signing) if path.is_dir() else sign_receipt(path, signing)
         click.echo(f"{written}  ({signing.identity})")
+
+
+def first_line(path: Path) -> bytes:
+    """The password in a file. Raises `DeclarationError` where it cannot be read, or has none."""
+    from seatrial_contracts.errors import DeclarationError
+    from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
+
+    where, want = f"password file '{path}'", "a file whose first line is the key's password"
+    try:
+        data = read_plain_file(path, MAX_PASSWORD_BYTES, follow_links=True)
+    except (OSError, NotPlainFile) as error:
+        got = getattr(error, "strerror", None) or str(error)
+        raise DeclarationError(where, got, want) from None
+    password = data.partition(b"\n")[0].rstrip(b"\r")
+    if not password:
+        raise DeclarationError(where, "an empty first line", want)
+    return password

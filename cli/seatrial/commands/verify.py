@@ -46,4 +46,7 @@ def command(address: str, signers: Path) -> None:
                 raise
             click.echo(f"receipt {file.path.name}: unsigned")
         else:
+            if receipt.digest != bundle.digest:
+                where, got = f"receipt '{file.path.name}'", "a receipt of another bundle"
+                raise BundleError("E_BUNDLE_RECEIPT", where, got, f"one of {bundle.shown}")
             click.echo(f"receipt {file.path.name}: signed by {receipt.signer}")

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from seatrial_contracts.bundle import CONTRACT, MANIFEST, Bundle
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import DeclarationError, MissingExtra
+from seatrial_contracts.signature_files import put_signatures, read_signatures
 from seatrial_serve.stores.address import MLFLOW, InMlflow
 from seatrial_serve.stores.in_mlflow import BUNDLE_FOLDER, check_servers, naming_faults
 from seatrial_serve.stores.layer import sealed_pieces
-from seatrial_serve.stores.signature import put_beside, read_beside
 
 try:
     import mlflow
@@ -119,7 +119,7 @@ def quiet() -> Iterator[None]:
 
 
 def write_sealed(bundle: Bundle, folder: Path) -> None:
-    """Write the sealed files, the manifest and the signature.
+    """Write the sealed files, the manifest and the first signature.
 
     Raises `BundleError` and `OSError`.
     """
@@ -129,18 +129,18 @@ def write_sealed(bundle: Bundle, folder: Path) -> None:
         with path.open("wb") as file:
             file.writelines(sealed_pieces(bundle, name, sealed.size))
     (folder / MANIFEST).write_bytes(bundle.manifest.to_json())
-    put_beside(folder, read_beside(bundle.path))
+    put_signatures(folder, read_signatures(bundle.path)[:1])
 
 
 def tags_of(bundle: Bundle) -> dict[str, str]:
     """By what a model and its version are found."""
-    signature = read_beside(bundle.path)
+    signatures = read_signatures(bundle.path)
     return {
         NAME: bundle.name,
         VERSION: bundle.version,
         DIGEST: f"sha256:{bundle.digest}",
         CONTRACT_DIGEST: f"sha256:{bundle.manifest.files[CONTRACT].sha256}",
-        SIGNATURE: "none" if signature is None else f"sha256:{sha256(signature)}",
+        SIGNATURE: f"sha256:{sha256(signatures[0])}" if signatures else "none",
     }
 
 

@@ -12,12 +12,13 @@ from seatrial_contracts.bundle import read_manifest
 from seatrial_contracts.errors import BundleError, DeclarationError, Refusal, SeatrialError
 from seatrial_contracts.manifest import version_key
 from seatrial_contracts.receipt import now
+from seatrial_contracts.signature_files import read_signatures
 from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
 from seatrial_serve.models.selection import Selection, parse_selection
 from seatrial_serve.stores.address import Folder, InRegistry, Remote, read_address
 from seatrial_serve.stores.cache import BundleCache, KeptBundle
 from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
-from seatrial_serve.stores.signature import put_beside, read_beside
+from seatrial_serve.stores.resolve import keep_signed
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at, mark_of
 
 log = logging.getLogger("seatrial.sources")
@@ -32,8 +33,8 @@ class Held:
     selections: Mapping[str, Mapping[str, bytes]]
     single: bool
     mark: str | None = None
-    signatures: Mapping[tuple[str, str], bytes | None] = field(default_factory=dict)
-    """Model and version -> the signature file beside the bundle."""
+    signatures: Mapping[tuple[str, str], tuple[bytes, ...]] = field(default_factory=dict)
+    """Model and version -> the bundle's signatures there."""
 
     @property
     def keys(self) -> dict[tuple[str, str], str]:
@@ -73,7 +74,7 @@ class Sources:
     ) -> None:
         """`versions`: "latest" or "all", of folders of bundles; a bundle's own address counts.
 
-        `signed`: signatures are wanted, so those of stores are looked for until they are there.
+        `signed`: signatures are wanted, so a look asks for those of a pinned digest too.
         `on_call`: of folders, that alone is served which is mounted by name.
 
         Raises `DeclarationError` for an address that is none.
@@ -174,21 +175,21 @@ class Sources:
             return False
         if not all(kept.there for kept in held.bundles.values()):
             return False
-        if self._is_settled(source, held):
+        if self._is_settled(source):
             return True
         mark = mark_of(source.address, signed=self._signed)
         source.asked_at = now()
         return mark == held.mark
 
-    def _is_settled(self, source: RemoteSource, held: Held) -> bool:
-        """Can an address never stand for anything else, nor have a signature that is wanted?"""
-        return source.pinned and (not self._signed or None not in held.signatures.values())
+    def _is_settled(self, source: RemoteSource) -> bool:
+        """Can an address never stand for anything else, and are no signatures wanted?"""
+        return source.pinned and not self._signed
 
     def _fetch(self, source: RemoteSource) -> Held:
         address, known = source.address, None
         if source.held is None:
             known = self._recall(source)
-        if known is not None and self._is_settled(source, known):
+        if known is not None and self._is_settled(source):
             return known  # a digest stands for the same for ever: no need to ask
         mark = mark_of(address, signed=self._signed)
         if known is not None and mark is not None and known.mark == mark:
@@ -203,7 +204,9 @@ class Sources:
             for version in self._wanted(name, versions, selections[name], single=look.single)
         }
         bundles = {key: self._kept(look, offer, address.shown) for key, offer in offers.items()}
-        signatures = {key: offer.signature for key, offer in offers.items()}
+        if any(offer.passed_over for offer in offers.values()):
+            mark = None  # the next look tries again
+        signatures = {key: offer.signatures for key, offer in offers.items()}
         held = Held(bundles, selections, look.single, mark, signatures)
         remember(address.shown, as_remembered(address.shown, held))
         return held
@@ -230,13 +233,7 @@ class Sources:
             )  # fmt: skip
             fetch_into(look, offer, folder, where, self._stops.is_set)
 
-        kept = self._cache.keep(offer, fetch)
-        try:
-            put_beside(kept.path, offer.signature)
-        except OSError as error:
-            got, want = error.strerror or "an error", "a writable folder with room"
-            raise BundleError("E_BUNDLE_WRITE", f"cache folder {kept.path}", got, want) from error
-        return kept
+        return keep_signed(self._cache, offer, fetch)
 
     def _recall(self, source: RemoteSource) -> Held | None:
         """What the cache remembers of an address, if all of it is still there."""
@@ -249,7 +246,7 @@ class Sources:
             if kept is None:
                 return None
             bundles[each.name, each.version] = kept
-            signatures[each.name, each.version] = read_beside(kept.path)
+            signatures[each.name, each.version] = read_signatures(kept.path)
         selections = {
             name: {file: text.encode() for file, text in files.items()}
             for name, files in known.selections.items()

@@ -33,6 +33,7 @@ ENCRYPTION_DIGEST = "seatrial.encryption.digest"
 MODEL_PATH = "org.cncf.model.filepath"
 ARCHITECTURES = ("amd64", "arm64")
 """Processors that runtimes and KServe look for in an index; the layer is the same for all."""
+SHA256 = "sha256:"
 NO_PLATFORM = {"architecture": "unknown", "os": "unknown"}
 """What keeps runtimes from taking a manifest for an image, as BuildKit has it for attestations."""
 MODALITIES = {
@@ -70,6 +71,21 @@ class Artifact:
     index: Part
     model: Part
     """The ModelPack manifest, which is one of `manifests`."""
+
+
+def is_descriptor(found: Mapping[str, Any]) -> bool:
+    """Has it a SHA-256 digest and a size?"""
+    digest, size = found.get("digest"), found.get("size")
+    return isinstance(size, int) and size >= 0 and is_digest(digest)
+
+
+def is_digest(found: object) -> bool:
+    """Is it `sha256:` and 64 hexadecimal digits?"""
+    text = found.removeprefix(SHA256) if isinstance(found, str) else ""
+    return (
+        isinstance(found, str) and found.startswith(SHA256)
+        and len(text) == 64 and set(text) <= set("0123456789abcdef")
+    )  # fmt: skip
 
 
 def make_artifact(bundle: Bundle, layer: Layer) -> Artifact:

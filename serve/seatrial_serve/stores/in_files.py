@@ -20,10 +20,10 @@ from seatrial_contracts.canonical import sha256
 from seatrial_contracts.encryption import MAX_ENCRYPTION_BYTES, parse_encryption, stored_files
 from seatrial_contracts.errors import BundleError, MissingExtra, SeatrialError, StoreError
 from seatrial_contracts.manifest import ENCRYPTION, NAME, VERSION, Manifest
+from seatrial_contracts.signature_files import read_signatures
 from seatrial_serve.stores.address import EXTRA_OF, InStore
 from seatrial_serve.stores.layer import sealed_pieces
 from seatrial_serve.stores.received import ReceivedBundle
-from seatrial_serve.stores.signature import read_beside
 from seatrial_serve.stores.store import Offer
 
 log = logging.getLogger("seatrial.stores")
@@ -102,7 +102,8 @@ class FilesLook:
         record = self._store.read(f"{place}{ENCRYPTION}", MAX_ENCRYPTION_BYTES)
         self._records[name, version] = record
         encryption = "" if record is None else sha256(record)
-        return Offer(name, version, sha256(data), size, signature, encryption)
+        signatures = () if signature is None else (signature,)
+        return Offer(name, version, sha256(data), size, signatures, encryption)
 
     def fetch(self, offer: Offer, received: ReceivedBundle) -> None:
         """Read file after file, as the manifest names them, or the record of its encryption."""
@@ -233,7 +234,7 @@ def push_to_files(
 ) -> str:
     """Write a bundle below a URL, as <name>/<version>, its manifest last; return that place.
 
-    The signature beside it goes along, in the place of one that is there.
+    The first signature beside it goes along, in the place of one that is there.
 
     A bundle of the same digest that is there already is left as it is. Raises `BundleError` if
     there is another, or the same one encrypted otherwise, or if a file is no longer as it was
@@ -256,9 +257,8 @@ def push_to_files(
         got = "the same bundle, plain or encrypted otherwise,"
         mend = "remove the old one"
         raise BundleError("E_BUNDLE_EXISTS", f"{address.shown}, {place}", got, "none", mend)
-    signature = read_beside(bundle.path)
-    if signature is not None:
-        store.write(f"{place}/{SIGNATURE_FILE}", iter((signature,)))
+    if signatures := read_signatures(bundle.path):
+        store.write(f"{place}/{SIGNATURE_FILE}", iter(signatures[:1]))
     if there is None:
         for name, sealed in bundle.stored.items():
             tell(f"writing {name}")

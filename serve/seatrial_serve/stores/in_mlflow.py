@@ -75,7 +75,8 @@ class MlflowLook:
         self._manifest_bytes, manifest = data, parsed(data, address.shown)
         size = sum(file.size for file in manifest.files.values())
         signature = self._files.read(f"{BUNDLE_FOLDER}/{SIGNATURE_FILE}", MAX_SIGNATURE_BYTES)
-        self._offer = Offer(manifest.name, manifest.version, sha256(data), size, signature)
+        signatures = () if signature is None else (signature,)
+        self._offer = Offer(manifest.name, manifest.version, sha256(data), size, signatures)
         self.versions: Mapping[str, list[str]] = {manifest.name: [manifest.version]}
 
     def selection(self, name: str) -> Mapping[str, bytes]:  # noqa: ARG002  (the seam's signature)

@@ -11,6 +11,7 @@ from seatrial_contracts.canonical import read_json
 from seatrial_contracts.errors import BundleError, StoreError
 from seatrial_contracts.manifest import NAME
 from seatrial_contracts.manifest import VERSION as VERSION_FORM
+from seatrial_contracts.signature_files import read_signatures
 from seatrial_serve.stores.address import InRegistry
 from seatrial_serve.stores.artifact import (
     BUNDLE_DIGEST,
@@ -18,19 +19,20 @@ from seatrial_serve.stores.artifact import (
     INDEX,
     LAYERS,
     MODEL,
+    SHA256,
     TITLE,
     VERSION,
     Artifact,
+    is_descriptor,
+    is_digest,
     make_artifact,
 )
 from seatrial_serve.stores.layer import Layer, layer_root, unpack
 from seatrial_serve.stores.received import ReceivedBundle, never
-from seatrial_serve.stores.referrers import find_signature, put_signature
+from seatrial_serve.stores.referrers import check_signatures, find_signatures, put_signature
 from seatrial_serve.stores.registry import Fetched, Pieces, Registry
-from seatrial_serve.stores.signature import read_beside
 from seatrial_serve.stores.store import Offer, Stopped
 
-SHA256 = "sha256:"
 WANT = "an artifact that seatrial push wrote"
 
 
@@ -45,9 +47,13 @@ class RegistryLook:
         with Registry(address, stopped) as registry:
             found = registry.manifest(address.reference)
             manifest = model_manifest(registry, found, address.shown)
-            signature = find_signature(registry, found.digest)
+            signed = find_signatures(registry, found.digest)
         self._layer = only_layer(manifest, address.shown)
-        self._offer = replace(offer_of(manifest, self._layer, address.shown), signature=signature)
+        self._offer = replace(
+            offer_of(manifest, self._layer, address.shown),
+            signatures=signed.signatures,
+            passed_over=signed.passed_over,
+        )
         self.versions: Mapping[str, list[str]] = {self._offer.name: [self._offer.version]}
 
     def selection(self, name: str) -> Mapping[str, bytes]:  # noqa: ARG002  (the seam's signature)
@@ -99,21 +105,6 @@ def objects(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
-def is_descriptor(found: Mapping[str, Any]) -> bool:
-    """Has it a SHA-256 digest and a size?"""
-    digest, size = found.get("digest"), found.get("size")
-    return isinstance(size, int) and size >= 0 and is_digest(digest)
-
-
-def is_digest(found: object) -> bool:
-    """Is it `sha256:` and 64 hexadecimal digits?"""
-    text = found.removeprefix(SHA256) if isinstance(found, str) else ""
-    return (
-        isinstance(found, str) and found.startswith(SHA256)
-        and len(text) == 64 and set(text) <= set("0123456789abcdef")
-    )  # fmt: skip
-
-
 def only_layer(manifest: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The one layer of a manifest. Raises `BundleError`."""
     layers = objects(manifest, "layers")
@@ -147,7 +138,7 @@ def offer_of(manifest: Mapping[str, Any], layer: Mapping[str, Any], where: str) 
 def push_to_registry(
     bundle: Bundle, address: InRegistry, tell: Callable[[str], None] = lambda _: None
 ) -> Artifact:
-    """Push a bundle, and the signature beside it if it has one.
+    """Push a bundle, and the signatures beside it.
 
     The tag moves last, once everything that it needs is there.
 
@@ -157,6 +148,8 @@ def push_to_registry(
     if address.tag is None or address.digest is not None:
         raise StoreError(address.shown, "a digest", "a tag to push to")
     tell("reading the bundle")
+    signatures = read_signatures(bundle.path)
+    check_signatures(bundle, signatures)
     layer = Layer(bundle)
     artifact = make_artifact(bundle, layer)
     with Registry(address) as registry:
@@ -166,11 +159,11 @@ def push_to_registry(
             registry.put_blob(config.digest, Pieces(config.data))
         for manifest in artifact.manifests:
             registry.put_manifest(manifest.digest, manifest.data, manifest.media_type)
-        signature = read_beside(bundle.path)
-        if signature is not None:
+        if signatures:
             registry.put_manifest(
                 artifact.index.digest, artifact.index.data, artifact.index.media_type
             )
+        for signature in reversed(signatures):  # the first one last, as the newest
             put_signature(registry, artifact.index, signature)
         registry.put_manifest(address.tag, artifact.index.data, artifact.index.media_type)
     return artifact

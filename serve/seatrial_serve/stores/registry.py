@@ -14,7 +14,7 @@ from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Protocol
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from seatrial_contracts.canonical import read_json
 from seatrial_contracts.errors import MissingExtra, StoreError
@@ -38,6 +38,8 @@ MAX_MANIFEST_BYTES = 4 * 2**20
 """What a registry must take at least, and so the largest there is."""
 CONNECT_S, READ_S = 10.0, 60.0
 """How long to wait for a connection, and for the next bytes."""
+MAX_PAGES = 100
+"""Of one list of referrers."""
 REASONS = {
     401: "401: no credentials, or wrong ones",
     403: "403: these credentials may not do that",
@@ -61,6 +63,10 @@ class Fetched:
     data: bytes
     media_type: str
     digest: str
+
+
+class NotWhole(StoreError):
+    """What a registry lists or holds is gone, or is not what its digest names."""
 
 
 class Registry:
@@ -97,16 +103,16 @@ class Registry:
     def manifest(self, reference: str) -> Fetched:
         """The manifest of a tag or digest.
 
-        Raises `StoreError`, also where a digest was asked for and other bytes came.
+        Raises `StoreError`, and `NotWhole` where it is gone, or other bytes came for a digest.
         """
         with self._ask("GET", f"manifests/{reference}", headers=accepting(), stream=True) as reply:
             data = self._read(reply.raw, MAX_MANIFEST_BYTES + 1)
             media_type = reply.headers.get("Content-Type", "").partition(";")[0].strip()
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if len(data) > MAX_MANIFEST_BYTES:
-            raise StoreError(self.where, f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
+            raise NotWhole(self.where, f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
         if ":" in reference and digest != reference:
-            raise StoreError(self.where, f"another manifest, {digest[:23]}", reference[:23])
+            raise NotWhole(self.where, f"another manifest, {digest[:23]}", reference[:23])
         return Fetched(data, media_type, digest)
 
     @contextmanager
@@ -132,13 +138,13 @@ class Registry:
             pass
 
     def whole_blob(self, digest: str, size: int) -> bytes:
-        """A small blob, compared with its digest. Raises `StoreError`."""
+        """A small blob, compared with its digest. Raises `StoreError`, and `NotWhole`."""
         data = b""
         with self.blob(digest, size) as blob:
             while len(data) < size:
                 data += blob.read(size - len(data))
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
-            raise StoreError(self.where, "a blob of other bytes", digest[:23])
+            raise NotWhole(self.where, "a blob of other bytes", digest[:23])
         return data
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> bool:
@@ -152,7 +158,7 @@ class Registry:
             return "OCI-Subject" in reply.headers
 
     def referrers(self, subject: str) -> list[dict[str, Any]]:
-        """Descriptors of what names a digest as its subject. Raises `StoreError`."""
+        """Descriptors of what names a digest as its subject, in no order. Raises `StoreError`."""
         listed = self._listed(f"referrers/{subject}")
         return self.tagged_referrers(subject) if listed is None else listed
 
@@ -161,11 +167,25 @@ class Registry:
         return self._listed(f"manifests/{referrers_tag(subject)}") or []
 
     def _listed(self, path: str) -> list[dict[str, Any]] | None:
-        """The descriptors of an index; None where there is no such path."""
-        with self._ask("GET", path, ok=(200, 404), headers=accepting(), stream=True) as reply:
-            if reply.status_code == 404:
-                return None
-            data = self._read(reply.raw, MAX_MANIFEST_BYTES + 1)
+        """The descriptors of an index, on all of its pages; None where there is no such path."""
+        found: list[dict[str, Any]] = []
+        for _ in range(MAX_PAGES):
+            with self._ask("GET", path, ok=(200, 404), headers=accepting(), stream=True) as reply:
+                if reply.status_code == 404:
+                    return None
+                data = self._read(reply.raw, MAX_MANIFEST_BYTES + 1)
+                following = reply.links.get("next", {}).get("url")
+                path = urljoin(reply.url, following or "")
+            found += self._descriptors(data)
+            if following is None:
+                return found
+            if urlsplit(path)[:2] != urlsplit(self._base)[:2]:
+                raise StoreError(self.where, "a page of its referrers elsewhere", "its own address")
+        got = f"more than {MAX_PAGES} pages of referrers"
+        raise StoreError(self.where, got, "fewer signatures and attestations of one bundle")
+
+    def _descriptors(self, data: bytes) -> list[dict[str, Any]]:
+        """The descriptors of an index."""
         try:
             found = read_json(data[:MAX_MANIFEST_BYTES])
         except ValueError:
@@ -193,7 +213,8 @@ class Registry:
             if reply.status_code not in ok:
                 status = reply.status_code
                 mend = self._auth.mend if status in (401, 403) else None
-                raise StoreError(self.where, REASONS.get(status, f"status {status}"), mend=mend)
+                fault = NotWhole if status == 404 else StoreError
+                raise fault(self.where, REASONS.get(status, f"status {status}"), mend=mend)
             yield reply
 
     def _read(self, raw: Any, size: int) -> bytes:
@@ -247,12 +268,15 @@ class Blob:
         self._read, self._where, self._size, self._left = read, where, size, size
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, and at least one. Raises `StoreError` if it ends too early."""
+        """At most `size` bytes, and at least one.
+
+        Raises `StoreError`, and `NotWhole` where the registry has fewer bytes.
+        """
         data = self._read(min(size, self._left))
         self._left -= len(data)
         if not data:
             got = f"{self._size - self._left} of {self._size} bytes of a layer"
-            raise StoreError(self._where, got, "all of them")
+            raise NotWhole(self._where, got, "all of them")
         return data
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle, folder_bundle, open_bundle, verify_stored
 from seatrial_contracts.errors import BundleError, DeclarationError
+from seatrial_contracts.signature_files import add_signatures, put_signatures
 from seatrial_serve.stores.address import Address, Folder, Remote, read_address
-from seatrial_serve.stores.cache import DAMAGED, BundleCache, cache_from_environment
+from seatrial_serve.stores.cache import DAMAGED, BundleCache, KeptBundle, cache_from_environment
 from seatrial_serve.stores.received import never
-from seatrial_serve.stores.signature import put_beside
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at
 
 
@@ -33,15 +33,21 @@ def open_address(text: str, cache: BundleCache | None = None) -> Bundle:
 
 def open_kept(cache: BundleCache, offer: Offer, fetch: Callable[[Path], object]) -> Bundle:
     """The verified bundle of an offer; what the disk damaged is fetched once more."""
-    kept = cache.keep(offer, fetch)
-    put_beside(kept.path, offer.signature)
+    kept = keep_signed(cache, offer, fetch)
     try:
         return open_bundle(kept.path)
     except BundleError as error:
         if error.code not in DAMAGED:
             raise
         kept.discard()
-    return open_bundle(cache.keep(offer, fetch).path)
+    return open_bundle(keep_signed(cache, offer, fetch).path)
+
+
+def keep_signed(cache: BundleCache, offer: Offer, fetch: Callable[[Path], object]) -> KeptBundle:
+    """The bundle of an offer in the cache, with its signatures. Raises as `BundleCache.keep`."""
+    kept = cache.keep(offer, fetch)
+    add_signatures(kept.path, offer.signatures)
+    return kept
 
 
 def only_offer(look: Look, address: Address) -> Offer:
@@ -66,13 +72,15 @@ def pull(address: Remote, folder: Path) -> tuple[Bundle, bool]:
     where = f"writing bundle {offer.name} {offer.version}"
     target = folder / offer.name / offer.version
     if target.exists() or target.is_symlink():
-        return same_or_raise(target, offer), True
+        there = same_or_raise(target, offer)
+        add_signatures(there.path, offer.signatures)
+        return there, True
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{offer.version}.", dir=target.parent))
         try:
             manifest = fetch_into(look, offer, temporary, address.shown, never)
-            put_beside(temporary, offer.signature)
+            put_signatures(temporary, offer.signatures)
             temporary.chmod(0o755)
             temporary.rename(target)
         finally:

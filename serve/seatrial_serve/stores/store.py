@@ -24,10 +24,12 @@ class Offer:
     """SHA-256 of its manifest, in hexadecimal."""
     size: int
     """About how many bytes it takes, as the store says."""
-    signature: bytes | None = field(default=None, repr=False)
-    """The signature file beside it, if there is one."""
+    signatures: tuple[bytes, ...] = field(default=(), repr=False)
+    """The signatures of it there, in the order of their trial."""
     encryption: str = ""
     """SHA-256 of its record, if it is encrypted there; else empty."""
+    passed_over: bool = False
+    """Is there one more signature, which could not be read this time?"""
 
     @property
     def key(self) -> str:

@@ -16,11 +16,11 @@ from seatrial_contracts.bundle import (
 )
 from seatrial_contracts.bundle_files import reading
 from seatrial_contracts.canonical import sha256
-from seatrial_contracts.errors import BundleError
+from seatrial_contracts.errors import BundleError, MissingExtra
 from seatrial_contracts.manifest import Manifest
 from seatrial_contracts.plain_file import read_plain_file
-from seatrial_contracts.receipt import MAX_RECEIPT_BYTES
-from seatrial_contracts.receipts_folder import read_receipt
+from seatrial_contracts.receipts_folder import parse_receipt, read_receipt_file
+from seatrial_contracts.signature_files import read_signatures, signature_name
 from seatrial_serve.trust.keys import (
     NotTrusted,
     fingerprint,
@@ -45,6 +45,10 @@ class NotSigned(Exception):
     """A signature that the key which it names did not make."""
 
 
+class NotCounting(BundleError):
+    """A signature of somebody whom the policy names, which does not count; the text says why."""
+
+
 class _Made(NamedTuple):
     """A signer of the policy who made a signature, and by what."""
 
@@ -57,15 +61,44 @@ class _Made(NamedTuple):
 def check_signature(folder: Path, policy: TrustPolicy, now: datetime | None = None) -> Signed:
     """Who signed the bundle in a folder, before anything of it but its manifest is parsed.
 
-    The signed digests are compared with those of the manifest; that the files have these is checked
-    when the bundle is opened, so each byte is hashed once.
+    Of several signatures the first that counts is taken. The signed digests are compared with those
+    of the manifest; that the files have these is checked when the bundle is opened, so each byte is
+    hashed once.
 
     Raises `BundleError`: E_UNSIGNED without a signature; E_SIGNATURE for one that is none, is wrong
-    or is about other files; E_SIGNER for one of nobody whose signatures count for this model now.
+    or is about other files; E_SIGNER for one of nobody whose signatures count for this model now;
+    and `MissingExtra` for one of Sigstore. Of several errors, that of the signature that came
+    closest is raised.
     """
-    where = f"bundle '{folder.parent.name}/{folder.name}', {SIGNATURE_FILE}"
+    where = f"bundle '{folder.parent.name}/{folder.name}'"
     now = now or datetime.now(UTC)
-    statement, made, method = verified(folder / SIGNATURE_FILE, policy, now, where)
+    signatures = read_signatures(folder)
+    if not signatures:
+        mend = "sign it: seatrial sign BUNDLE --key KEY"
+        raise BundleError("E_UNSIGNED", where, f"no {SIGNATURE_FILE}", "a signature", mend)
+    faults: list[BundleError | MissingExtra] = []
+    for number, data in enumerate(signatures, 1):
+        among = f" ({number} of {len(signatures)} signatures)" if len(signatures) > 1 else ""
+        try:
+            return signed_by(data, folder, policy, now, f"{where}, {signature_name(number)}{among}")
+        except (BundleError, MissingExtra) as error:
+            faults.append(error)
+    raise max(faults, key=closeness)  # the first of the closest
+
+
+def closeness(fault: BundleError | MissingExtra) -> int:
+    """Orders the faults of several signatures: the highest is of that which nearly counts."""
+    if isinstance(fault, MissingExtra | NotCounting):
+        return 2
+    return 0 if fault.code == "E_SIGNER" else 1
+
+
+def signed_by(data: bytes, folder: Path, policy: TrustPolicy, now: datetime, where: str) -> Signed:
+    """Who made one signature, and that it is about the bundle in a folder.
+
+    Raises `BundleError` and `MissingExtra`.
+    """
+    statement, made, method = verified(data, policy, now, where)
     manifest = signed_manifest(folder, statement, where)
     chosen = counting(made, policy, manifest.name, now, where)
     return Signed(chosen.signer.name, method, chosen.identity, manifest.digest)
@@ -75,23 +108,24 @@ def check_receipt(path: Path, policy: TrustPolicy, now: datetime | None = None) 
     """Who signed a receipt. Raises `BundleError` as `check_signature` does."""
     where = f"receipt '{path.name}'"
     now = now or datetime.now(UTC)
-    statement, made, method = verified(receipt_signature(path), policy, now, where)
-    receipt = read_receipt(path)
-    digest = sha256(read_plain_file(path, MAX_RECEIPT_BYTES))
-    if statement.digests != {path.name: digest}:
-        raise wrong(where, "the signature of another file")
+    signature = read_signature(receipt_signature(path), where)
+    statement, made, method = verified(signature, policy, now, where)
+    data = read_receipt_file(path)
+    if statement.digests != {path.name: sha256(data)}:
+        got, mend = "the signature of another file", "seatrial sign RECEIPT --key KEY"
+        raise BundleError("E_SIGNATURE", where, got, "the signature of this receipt", mend)
+    receipt = parse_receipt(data, path.name)
     chosen = counting(made, policy, receipt.name, now, where)
     return Signed(chosen.signer.name, method, chosen.identity, receipt.digest)
 
 
 def verified(
-    path: Path, policy: TrustPolicy, now: datetime, where: str
+    data: bytes, policy: TrustPolicy, now: datetime, where: str
 ) -> tuple[Statement, list[_Made], str]:
-    """The statement of a signature's file, by whom of the policy, and by which method.
+    """The statement of a signature's bytes, by whom of the policy, and by which method.
 
-    Raises `BundleError`.
+    Raises `BundleError` and `MissingExtra`.
     """
-    data = read_signature(path, where)
     signature = parse_signature(data, where)
     made = makers(data, signature, policy, now, where)
     return read_statement(signature, where), made, signature.method
@@ -134,8 +168,10 @@ def makers(
         key = signature.verification_material.public_key
         named = key.hint if key is not None else None
         got = f"the key {named[:16]}" if named is not None else f"a {signature.method}"
-        got = why or f"{got} that the policy does not name"
-        raise BundleError("E_SIGNER", where, got, "a signer whom the policy names")
+        got, fault = f"{got} that the policy does not name", BundleError
+        if why:
+            got, fault = why, NotCounting
+        raise fault("E_SIGNER", where, got, "a signer whom the policy names")
     return made
 
 
@@ -189,7 +225,7 @@ def counting(
         if not why:
             return each
     got = f"signer '{each.signer.name}' for model '{model}': {why}"
-    raise BundleError("E_SIGNER", where, got, "a signer whose signatures count now")
+    raise NotCounting("E_SIGNER", where, got, "a signer whose signatures count now")
 
 
 def wrong(where: str, got: str) -> BundleError:

@@ -23,7 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
+    Criticality,
     ExtensionPolicy,
+    Policy,
     PolicyBuilder,
     Store,
     VerificationError,
@@ -41,26 +43,29 @@ CURVES: dict[str, type[hashes.HashAlgorithm]] = {
 """Curve -> the hash that it signs with."""
 WANT = "an elliptic key of P-256, P-384 or P-521, in PEM"
 MAKE = "make one: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
+PUBLIC = "openssl ec -in key.pem -pubout -out key.pub.pem"
+ANY_USE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+FOR_SIGNING = "one with the extended key usage codeSigning"
 
 
 class NotTrusted(Exception):
     """A certificate that leads to no authority that counts, or may not sign; the text says why."""
 
 
-def read_pem(path: Path) -> bytes:
-    """A file of keys or certificates. Raises `DeclarationError`."""
+def read_pem(path: Path, where: str, want: str, mend: str | None = None) -> bytes:
+    """A file of keys or certificates, which messages call `where`. Raises `DeclarationError`."""
     try:
         return read_plain_file(path, MAX_KEY_BYTES, follow_links=True)
     except (OSError, NotPlainFile) as error:
         got = getattr(error, "strerror", None) or str(error)
-        raise DeclarationError(f"key file '{path}'", got, WANT, MAKE) from None
+        raise DeclarationError(where, got, want, mend) from None
 
 
 def load_private_key(path: Path, password: bytes | None = None) -> ec.EllipticCurvePrivateKey:
     """The key that signs. Raises `DeclarationError` for a file that holds none that can."""
     where = f"key file '{path}'"
     try:
-        key = load_pem_private_key(read_pem(path), password)
+        key = load_pem_private_key(read_pem(path, where, WANT, MAKE), password)
     except TypeError:
         got, mend = "a key behind a password", "give it: --password-file FILE"
         if password is not None:
@@ -79,8 +84,7 @@ def public_key_of(data: bytes, where: str) -> ec.EllipticCurvePublicKey:
     try:
         key = load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        mend = "openssl ec -in key.pem -pubout -out key.pub.pem"
-        raise DeclarationError(where, "no public key", WANT, mend) from None
+        raise DeclarationError(where, "no public key", WANT, PUBLIC) from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
         raise DeclarationError(where, "a key of another kind", WANT, MAKE)
     return key
@@ -151,7 +155,7 @@ def signing_certificate(
         got = "a certificate that leads to no authority that is trusted now"
         raise NotTrusted(got if within else "a certificate out of its validity period") from None
     if not may_sign:
-        raise NotTrusted("a certificate that is not for signing")
+        raise NotTrusted("a certificate that is not for signing code")
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
         raise NotTrusted("a certificate of a key of another kind")
     return first, key, [certificate_fingerprint(each) for each in way]
@@ -164,26 +168,41 @@ def path_to(
     time: datetime,
 ) -> list[x509.Certificate]:
     """The certificates from the first one to an authority. Raises `VerificationError`."""
+    authorities_may = ExtensionPolicy.webpki_defaults_ca().may_be_present(
+        x509.ExtendedKeyUsage, Criticality.AGNOSTIC, check_may_certify
+    )
     verifier = (
         PolicyBuilder()
         .store(Store(list(authorities)))
         .time(time)
-        .extension_policies(
-            ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=ExtensionPolicy.permit_all()
-        )
+        .extension_policies(ca_policy=authorities_may, ee_policy=ExtensionPolicy.permit_all())
         .build_client_verifier()
     )
     return list(verifier.verify(first, list(others)).chain)
 
 
+def check_may_certify(
+    _policy: Policy, _certificate: x509.Certificate, uses: x509.ExtendedKeyUsage | None
+) -> None:
+    """Raise `ValueError` for an authority of other purposes than signing code.
+
+    An authority without extended key usages may certify for all of them.
+    """
+    if uses is not None and not {ExtendedKeyUsageOID.CODE_SIGNING, ANY_USE} & set(uses):
+        raise ValueError("an authority that may not certify for signing code")
+
+
 def certificate_signs(certificate: x509.Certificate) -> bool:
-    """Is it for digital signatures, or for signing code?"""
+    """Is it for signing code, by its extended key usage, and does its key usage let it sign?
+
+    A certificate of a TLS server may make digital signatures too, so that alone says nothing.
+    """
     extensions = certificate.extensions
     try:
-        if extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature:
-            return True
+        if not extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature:
+            return False
     except x509.ExtensionNotFound:
-        pass
+        pass  # then nothing limits the key
     try:
         uses = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:

@@ -18,7 +18,7 @@ from seatrial_contracts.bundle_files import described
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.manifest import Sha256
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
-from seatrial_serve.trust.keys import certificates_of, public_key_of, read_pem
+from seatrial_serve.trust.keys import PUBLIC, certificates_of, public_key_of, read_pem
 
 MAX_POLICY_BYTES = 2**20
 Text = Annotated[str, Field(min_length=1, max_length=500)]
@@ -75,14 +75,14 @@ class Signer(_Strict):
         """The key. Raises `DeclarationError`."""
         if self.key is None:
             return None
-        return public_key_of(read_pem(self.key), f"key file '{self.key}'")
+        return public_key_of(read_signer(self.key), f"key file '{self.key}'")
 
     @cached_property
     def authorities(self) -> Sequence[x509.Certificate]:
         """The certificates of the authority. Raises `DeclarationError`."""
         if self.authority is None:
             return ()
-        return certificates_of(read_pem(self.authority), f"file '{self.authority}'")
+        return certificates_of(read_signer(self.authority), f"file '{self.authority}'")
 
     def fault(self, model: str, now: datetime) -> str:
         """Why a signature of this signer does not count for a model now; empty if it does."""
@@ -133,14 +133,21 @@ def read_policy(path: Path) -> TrustPolicy:
     return TrustPolicy(signer=tuple(map(pem_signer, files)))
 
 
+def read_signer(path: Path) -> bytes:
+    """A file with a signer's public key, or an authority's certificates.
+
+    Raises `DeclarationError`.
+    """
+    return read_pem(path, f"file '{path}'", WANT, f"of a key: {PUBLIC}")
+
+
 def pem_signer(path: Path) -> Signer:
     """The signer of a file. Raises `DeclarationError`."""
-    data, name = read_pem(path), path.name.partition(".")[0]
+    data, name = read_signer(path), path.name.partition(".")[0]
     if b"-----BEGIN CERTIFICATE-----" in data:
         return Signer(name=name, authority=path)
     if b"PRIVATE KEY-----" in data:
-        mend = "openssl ec -in key.pem -pubout -out key.pub.pem"
-        raise DeclarationError(f"key file '{path}'", "a private key", "the public one", mend)
+        raise DeclarationError(f"key file '{path}'", "a private key", "the public one", PUBLIC)
     return Signer(name=name, key=path)
 
 

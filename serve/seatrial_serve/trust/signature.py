@@ -121,11 +121,14 @@ def write_signature(payload: bytes, signature: bytes, material: Material) -> byt
 
 
 def read_signature(path: Path, where: str) -> bytes:
-    """The file of a signature. Raises `BundleError`: E_UNSIGNED if there is none, E_SIGNATURE."""
+    """The signature of a receipt.
+
+    Raises `BundleError`: E_UNSIGNED if there is none, E_SIGNATURE for a file that cannot be read.
+    """
     try:
         return read_plain_file(path, MAX_SIGNATURE_BYTES)
     except FileNotFoundError:
-        mend = "sign it: seatrial sign BUNDLE --key KEY"
+        mend = "sign it: seatrial sign RECEIPT --key KEY"
         raise BundleError("E_UNSIGNED", where, f"no {path.name}", "a signature", mend) from None
     except (OSError, NotPlainFile) as error:
         raise unreadable(where, getattr(error, "strerror", None) or str(error)) from None

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import ValidationError
 
 from seatrial_contracts.atomic_file import write_whole
 from seatrial_contracts.bundle import SIGNATURE_FILE, UNSEALED_SUFFIX, open_bundle
+from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import BundleError, DeclarationError
-from seatrial_contracts.receipts_folder import read_receipt
+from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
+from seatrial_contracts.receipt import MAX_RECEIPT_BYTES, Receipt
+from seatrial_contracts.signature_files import put_signatures
 from seatrial_serve.trust.keys import (
+    FOR_SIGNING,
     certificate_signs,
     certificates_of,
     fingerprint,
@@ -71,32 +76,47 @@ def read_signing_key(
     private = load_private_key(key, password)
     if certificates is None:
         return SigningKey(private)
-    where = f"file '{certificates}'"
-    chain = certificates_of(read_pem(certificates), where)
+    where = f"certificate file '{certificates}'"
+    chain = certificates_of(read_pem(certificates, where, "certificates in PEM"), where)
     if chain[0].public_key() != private.public_key():
         raise DeclarationError(where, "the certificate of another key first", "that of --key")
     if not certificate_signs(chain[0]):
-        want = "one with the key usage digitalSignature, or the extended one codeSigning"
-        raise DeclarationError(where, "a certificate that is not for signing", want)
+        raise DeclarationError(where, "a certificate that is not for signing code", FOR_SIGNING)
     return SigningKey(private, chain)
 
 
 def sign_bundle(folder: Path, key: SigningKey) -> Path:
     """Sign the bundle in a folder, once every byte of it was verified; return the signature's file.
 
-    Raises `BundleError`.
+    The signature takes the place of those that are there. Raises `BundleError`.
     """
     manifest = open_bundle(folder).manifest
-    return _write(
-        folder / SIGNATURE_FILE, key.signature(bundle_statement(folder.resolve().name, manifest))
-    )
+    data = key.signature(bundle_statement(folder.resolve().name, manifest))
+    with writing(folder / SIGNATURE_FILE):
+        put_signatures(folder, [data])
+    return folder / SIGNATURE_FILE
 
 
 def sign_receipt(path: Path, key: SigningKey) -> Path:
-    """Sign a receipt; return the signature's file. Raises `BundleError` for a file that is none."""
-    read_receipt(path)
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
-    return _write(receipt_signature(path), key.signature(make_statement(path.name, digests)))
+    """Sign a receipt; return the signature's file.
+
+    Raises `DeclarationError` for a path without a receipt, and `BundleError` where the signature
+    cannot be written.
+    """
+    try:
+        data = read_plain_file(path, MAX_RECEIPT_BYTES)
+        Receipt.model_validate_json(data)
+    except ValidationError:
+        got = "a file that is no receipt"
+    except FileNotFoundError:
+        got = "nothing there"
+    except (OSError, NotPlainFile) as error:
+        got = getattr(error, "strerror", None) or str(error)
+    else:
+        digests = {path.name: sha256(data)}
+        return _write(receipt_signature(path), key.signature(make_statement(path.name, digests)))
+    want = "a bundle's folder, or a receipt: a file in receipts/ of a bundle"
+    raise DeclarationError(f"path '{path}'", got, want)
 
 
 def receipt_signature(path: Path) -> Path:
@@ -105,8 +125,15 @@ def receipt_signature(path: Path) -> Path:
 
 
 def _write(path: Path, data: bytes) -> Path:
-    try:
+    with writing(path):
         return write_whole(path, data)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `BundleError` about the file that is written."""
+    try:
+        yield
     except OSError as error:
         got = error.strerror or "an error"
         raise BundleError("E_BUNDLE_WRITE", f"writing {path}", got, "a writable folder") from None

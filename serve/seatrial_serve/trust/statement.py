@@ -16,10 +16,10 @@ from seatrial_contracts.canonical import canonical_json
 from seatrial_contracts.manifest import Manifest, Sha256
 from seatrial_contracts.receipt import RECEIPTS_FOLDER
 from seatrial_contracts.shards import SHARD_BYTES
+from seatrial_contracts.signature_files import PREDICATE, SIGNATURES_FOLDER
 
 STATEMENT = "https://in-toto.io/Statement/v1"
-PREDICATE = "https://model_signing/signature/v1.0"
-BESIDE = (SIGNATURE_FILE, RECEIPTS_FOLDER)
+BESIDE = (SIGNATURE_FILE, SIGNATURES_FOLDER, RECEIPTS_FOLDER)
 """What lies in a bundle's folder and is not sealed, so that no signature can be about it."""
 Name = Annotated[str, Field(min_length=1, max_length=1024)]
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import BundleError
+from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_serve.trust.check import check_signature
-from seatrial_serve.trust.policy import read_policy
+from seatrial_serve.trust.policy import TrustPolicy, read_policy
 from seatrial_serve.trust.seen import SeenVersions
 from seatrial_serve.trust.signed import Signed
 
@@ -32,7 +32,7 @@ class Trust:
         """
         self._policy, self._serves, self._allow_rollback = policy, serves, allow_rollback
         self._seen = seen or SeenVersions()
-        read_policy(policy)
+        required_policy(policy)
 
     def check(self, folder: Path) -> Signed:
         """Who signed the bundle in a folder.
@@ -40,7 +40,7 @@ class Trust:
         The policy is read anew: what was revoked meanwhile counts no more. Raises `BundleError`,
         and `DeclarationError` for a policy that cannot be read now.
         """
-        return check_signature(folder, read_policy(self._policy))
+        return check_signature(folder, required_policy(self._policy))
 
     def check_opened(self, name: str, bundle: Bundle, signed: Signed) -> None:
         """Is an opened bundle the signed one, and no older than what was served?
@@ -59,3 +59,14 @@ class Trust:
         """Take in what is served now."""
         take_in = self._seen.replace if self._allow_rollback else self._seen.remember
         take_in(bundle.name, bundle.version, bundle.digest)
+
+
+def required_policy(path: Path) -> TrustPolicy:
+    """The policy that `--require-signature` names, as it is now.
+
+    Raises `DeclarationError` that names the setting.
+    """
+    try:
+        return read_policy(path)
+    except DeclarationError as error:
+        raise DeclarationError(f"setting 'require_signature', {error}") from None
