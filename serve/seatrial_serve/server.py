@@ -34,6 +34,7 @@ from seatrial_serve.metrics_listener import MetricsListener
 from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.repository import Repository, open_repository
 from seatrial_serve.observers.refused import record_refusal
+from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.budget import Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
@@ -72,14 +73,15 @@ def serve(settings: Settings) -> None:
     if ignored := ignored_variables(os.environ):
         log.info("ignored, since Kubernetes sets them for Services: %s", ", ".join(ignored))
     allow_files()
-    repository = open_repository(settings)
-    with open_access(settings.api_keys) as access:
-        if settings.workers > 1:
-            from seatrial_serve.supervisor import Supervisor
+    with recording(settings.audit_log):
+        repository = open_repository(settings)
+        with open_access(settings.api_keys) as access:
+            if settings.workers > 1:
+                from seatrial_serve.supervisor import Supervisor
 
-            Supervisor(settings, access).run(reloads)
-        else:
-            serve_alone(settings, repository, reloads, sink, access)
+                Supervisor(settings, access).run(reloads)
+            else:
+                serve_alone(settings, repository, reloads, sink, access)
 
 
 def serve_alone(
