@@ -13,16 +13,14 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.keyed import bearer, key_of
+from support.listening import grpc_of
 from support.running import Running, run_app
 from support.toys import ROWS, fake_runtimes, toy_bundle
 from support.waiting import until_here
 
 from seatrial_serve.access.keys_file import read_keys, revoke_keys
 from seatrial_serve.api import audit
-from seatrial_serve.api.grpc_listener import GrpcListener
-from seatrial_serve.api.v2_grpc import InferenceService
 from seatrial_serve.process.audit_log import recording
-from seatrial_serve.process.budget import Places
 
 SERVICE = "/inference.GRPCInferenceService"
 UNLOAD = "/v2/repository/models/toy/unload"
@@ -107,15 +105,6 @@ async def test_a_model_in_a_body_that_a_key_is_not_for_is_recorded(audited: Audi
         assert reply.status_code == 403
     (line,) = audited.said("administration")
     assert told(line)[1:5] == ("load", "an unknown model", audited.who("elsewhere"), "E_SCOPE")
-
-
-@asynccontextmanager
-async def grpc_of(app: Running, *, admin: bool = True) -> AsyncIterator[grpc.aio.Channel]:
-    service = InferenceService(app.exchanges, Places(64, 64), app.lifecycle if admin else None)
-    listener = GrpcListener(service, app.repository, app.drain, "127.0.0.1", 0, 0.0, 2**22)
-    app.lifecycle.changed = listener.refresh
-    async with listener, grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as channel:
-        yield channel
 
 
 async def code_of(call: Any) -> grpc.StatusCode:
