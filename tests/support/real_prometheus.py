@@ -21,7 +21,7 @@ class RealPrometheus:
     """A real Prometheus that scrapes `targets` (metrics URLs) every second. Use `with`.
 
     It evaluates `rules` where given, and reports to `alertmanager` (host:port). `how`: more of how
-    it scrapes, as its configuration has it.
+    it scrapes, as its configuration has it; `more`: whole jobs beside that one.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class RealPrometheus:
         rules: str = "",
         alertmanager: str = "",
         how: Mapping[str, Any] | None = None,
+        more: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -38,7 +39,10 @@ class RealPrometheus:
         self._folder, self._log = folder, folder / "log"
         (folder / "rules.yaml").write_text(rules or "groups: []\n")
         hosts = [urllib.parse.urlsplit(url).netloc for url in targets]
-        jobs = [{"job_name": "seatrial", "static_configs": [{"targets": hosts}], **(how or {})}]
+        jobs = [
+            {"job_name": "seatrial", "static_configs": [{"targets": hosts}], **(how or {})},
+            *more,
+        ]
         every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         config = {
             "global": every,
