@@ -23,7 +23,7 @@ from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.access.access import Access
 from seatrial_serve.access.caller import Caller, Scope
 from seatrial_serve.http.browsers import ERROR_HEADERS
-from seatrial_serve.http.connection import PEER_NAMES, StrictProtocol
+from seatrial_serve.http.connection import PEER_NAMES, Asked, StrictProtocol
 from seatrial_serve.http.headers import request_id_of
 from seatrial_serve.http.hosts import AllowedHosts
 from seatrial_serve.http.sockets import listen
@@ -211,7 +211,11 @@ class MetricsListener:
         """
         sock = listen(settings.host, settings.metrics_port, "--metrics-port")
         self.port: int = sock.getsockname()[1]
-        refused = partial(record_refusal, None, (RequestLog(settings.logged_per_s),))
+        observers = (RequestLog(settings.logged_per_s),)
+
+        def refused(error: SeatrialError, request_id: str, _: Asked | None) -> None:
+            record_refusal(None, observers, error, request_id)
+
         strict = partial(
             StrictProtocol,
             hosts=AllowedHosts(settings.own_hosts),

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
+from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.access.access import Access, open_access
+from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.direct import DirectWay
 from seatrial_serve.api.exchange import Exchanges
+from seatrial_serve.api.guard import audit_refusal
 from seatrial_serve.app import create_app
 from seatrial_serve.http.acceptor import Acceptor
-from seatrial_serve.http.connection import StrictProtocol
+from seatrial_serve.http.connection import Asked, StrictProtocol
 from seatrial_serve.http.cors import AllowedOrigins, CorsApp
 from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.hosts import AllowedHosts
@@ -181,12 +184,20 @@ def run_server(
         )
         proxies = TrustedProxies(settings.trusted_proxies) if settings.trusted_proxies else None
         protocol = StrictProtocol if proxies is None else partial(ProxiedProtocol, proxies=proxies)
+        paths = Paths(())
+
+        def refused(error: SeatrialError, request_id: str, asked: Asked | None) -> None:
+            record_refusal(metrics, watch.observers, error, request_id)
+            if asked is not None:
+                needed = paths.needed(asked.method, asked.path)
+                audit_refusal(exchanges.audit, needed, asked.address, error, request_id)
+
         strict = partial(
             protocol,
             hosts=AllowedHosts(settings.own_hosts, pages),
             most=most_connections(),
             places=Places(settings.client_connections),
-            refused=partial(record_refusal, metrics, watch.observers),
+            refused=refused,
             direct=DirectWay(exchanges, app.forms),
             access=access,
         )

@@ -76,11 +76,11 @@ class AdminAudit:
             raise
         finally:
             named = self._named(call.model) if named == UNKNOWN else named
-            self._write(call, named, result, error)
+            self._write(call, named, result, error, bounded=result in NOT_LET_IN)
 
     def refused(self, call: AdminCall, error: SeatrialError) -> None:
         """Write that a call was refused before it was let in."""
-        self._write(call, self._named(call.model), status_of(error)[1], error)
+        self._write(call, self._named(call.model), status_of(error)[1], error, bounded=True)
 
     def tell(self) -> None:
         """Count in a line the refused calls that have none."""
@@ -97,9 +97,11 @@ class AdminAudit:
             return UNREAD
         return model if self._repository.find(model) is not None else UNKNOWN
 
-    def _write(self, call: AdminCall, named: str, result: str, error: Exception | None) -> None:
+    def _write(
+        self, call: AdminCall, named: str, result: str, error: Exception | None, *, bounded: bool
+    ) -> None:
         caller = error.caller if isinstance(error, EndedKey) else call.caller()
-        if result in NOT_LET_IN and not self._rates[caller is not None].take():
+        if bounded and not self._rates[caller is not None].take():
             self._left_out += 1
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(TELL_S, self.tell)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.access.access import Access
 from seatrial_serve.access.caller import Caller, Scope
-from seatrial_serve.access.paths import Paths
+from seatrial_serve.access.paths import Needed, Paths
 from seatrial_serve.api.audit import AdminAudit, AdminCall
 from seatrial_serve.api.http_request import CALLER, address_of
 from seatrial_serve.http.body import Scope as AsgiScope
@@ -40,9 +40,17 @@ class Guard:
     def audit(self, scope: AsgiScope, error: SeatrialError, request_id: str) -> None:
         """Write that a request was not let in, if it is one of administration."""
         needed = self._paths.needed(scope["method"], scope["path"])
-        if needed.scope is Scope.ADMIN:
-            address = address_of(scope)
-            call = AdminCall(
-                needed.action, needed.model, address, "HTTP", request_id, lambda: scope.get(CALLER)
-            )
-            self._audit.refused(call, error)
+        caller: Caller | None = scope.get(CALLER)
+        audit_refusal(self._audit, needed, address_of(scope), error, request_id, caller)
+
+
+def audit_refusal(
+    audit: AdminAudit, needed: Needed, address: str, error: SeatrialError, request_id: str,
+    caller: Caller | None = None,
+) -> None:  # fmt: skip
+    """Write that a request over HTTP was not let in, if what it needs is administration."""
+    if needed.scope is Scope.ADMIN:
+        call = AdminCall(
+            needed.action, needed.model, address, "HTTP", request_id, lambda: caller
+        )  # fmt: skip
+        audit.refused(call, error)
