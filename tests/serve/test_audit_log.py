@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -14,13 +15,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.pages import page
 from support.running import run_app
+from support.servers import ROOT
 from support.toys import ROWS, fake_runtimes, toy_bundle
 from support.waiting import until
 
 from seatrial.commands.audit import command
 from seatrial_contracts.canonical import canonical_json
 from seatrial_contracts.errors import DeclarationError
+from seatrial_serve.api import audit
 from seatrial_serve.process import audit_log, audit_writer
 from seatrial_serve.process.audit_lines import FIRST, follow_chain
 from seatrial_serve.process.audit_log import AuditFile, record, recording
@@ -294,3 +298,17 @@ def test_without_a_file_nothing_is_recorded(tmp_path: Path) -> None:
         record("load", model="toy")
     assert list(tmp_path.iterdir()) == []
     assert follow_chain([]) == (0, FIRST, "", 0)
+
+
+def test_the_page_has_each_event_and_bound() -> None:
+    text = page("how-to/trust.md")
+    section = text[text.index("## A record of who did what") :]
+    table = section[: section.index("###")]
+    told = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row[:40])}
+    source = "".join(path.read_text() for path in (ROOT / "serve/seatrial_serve").rglob("*.py"))
+    events = set(re.findall(r'\brecord\(\s*"(\w+)"', source)) | {"lost"}
+    assert events == told & events
+    assert f"{audit_writer.MOST_WAITING:,} events wait" in table
+    assert f"{audit.REFUSED_AT_ONCE} lines at once" in table
+    assert f"one in {1 / audit.REFUSED_PER_S:g} s" in table
+    assert audit.TELL_S == 60  # "each minute"

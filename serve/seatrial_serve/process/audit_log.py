@@ -108,7 +108,7 @@ class AuditFile:
                 moved = not os.path.samestat(there, os.fstat(file))
             except FileNotFoundError:
                 moved = True
-            except BaseException:
+            except BaseException:  # whatever ends it, the file is not left open
                 os.close(file)
                 raise
             if not moved:
