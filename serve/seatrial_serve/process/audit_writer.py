@@ -12,6 +12,7 @@ from typing import Protocol
 log = logging.getLogger("seatrial.audit")
 MOST_WAITING = 10_000
 """Events that wait to be written; those beyond are lost, which an event `lost` counts."""
+LOST = "lost"
 MOST_AT_ONCE = 1000
 """Events that one write takes, and one wait for the disk."""
 LOOK_S = 60.0
@@ -83,7 +84,7 @@ class AuditWriter(logging.Handler):
         with self._counting:
             lost, self._lost = self._lost, 0
         if lost:
-            events.insert(0, logging.makeLogRecord({"msg": "lost", "fields": {"events": lost}}))
+            events.insert(0, logging.makeLogRecord({"msg": LOST, "fields": {"events": lost}}))
         written = 0
         try:
             written = self._target.write(events) if events else 0
@@ -98,9 +99,9 @@ class AuditWriter(logging.Handler):
 
 
 def not_recorded(events: Sequence[logging.LogRecord], why: str) -> None:
-    """Log that events are lost."""
-    first, count = events[0].msg, len(events)
-    if count == 1:
-        log.error("an event '%s' was not recorded: %s", first, why)
-    else:
-        log.error("%d events from '%s' on were not recorded: %s", count, first, why)
+    """Log that events are lost; that of those before them was said then."""
+    names = [event.msg for event in events if event.msg != LOST]
+    if len(names) == 1:
+        log.error("an event '%s' was not recorded: %s", names[0], why)
+    elif names:
+        log.error("%d events from '%s' on were not recorded: %s", len(names), names[0], why)
