@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -175,6 +176,28 @@ async def test_a_flood_of_refused_calls_is_counted_and_hides_no_known_caller(
     assert "30 more calls of administration were refused" in caplog.text
     lines = [line for line in caplog.records if line.name == "seatrial.audit"]
     assert len(lines) == audit.REFUSED_AT_ONCE + 2
+
+
+async def test_who_leaves_before_the_key_was_looked_at_is_bounded_too(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "REFUSED_AT_ONCE", 3)
+    with stopped_clock(monkeypatch):
+        async with audited.running() as app, grpc_of(app) as channel:
+            monkeypatch.setattr(app.exchanges.access, "caller_of", never)
+            unload = channel.unary_unary(f"{SERVICE}/RepositoryModelUnload")
+            for _ in range(audit.REFUSED_AT_ONCE + 5):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await unload(b"\x12\x03toy", timeout=0.05)
+            await until_here(lambda: app.exchanges.audit._left_out == 5)
+    results = {line["result"] for line in audited.said("administration")}
+    assert results == {"left"}
+    assert len(audited.said("administration")) == audit.REFUSED_AT_ONCE
+    assert [line["calls"] for line in audited.said("left_out")] == [5]
+
+
+async def never(*_: object) -> None:
+    await asyncio.Event().wait()
 
 
 async def test_what_is_left_out_is_counted_also_while_the_flood_goes_on(

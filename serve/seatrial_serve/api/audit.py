@@ -25,8 +25,8 @@ log = logging.getLogger("seatrial.audit")
 OK, LEFT = "ok", "left"
 UNKNOWN, UNREAD = "an unknown model", "not read"
 """In place of a model's name: one that is not served is the client's own word."""
-NOT_LET_IN = frozenset((Code.KEY, Code.SCOPE, Code.RATE, Code.OVERLOADED))
-"""How calls end that were refused before they were let in."""
+NOT_LET_IN = frozenset((Code.KEY, Code.SCOPE, Code.RATE, Code.OVERLOADED, LEFT))
+"""How calls may end before they were let in."""
 REFUSED_PER_S, REFUSED_AT_ONCE = 0.1, 20
 """How many refused calls have a line: those of known callers, and as many of others."""
 TELL_S = 60.0
@@ -37,7 +37,7 @@ class AdminCall(NamedTuple):
     """A call of administration, and who makes it."""
 
     action: str
-    """"load" or "unload"; `access.paths.OTHER` for one that this server does not have."""
+    """What it does: load or unload; `access.paths.OTHER` for one that this server does not have."""
     model: str | None
     """None where the call names it in a body that was not read."""
     address: str
