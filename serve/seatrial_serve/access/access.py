@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from seatrial_contracts.errors import MissingExtra, Refusal, SeatrialError, Unavailable
-from seatrial_serve.access.caller import Caller, Use
+from seatrial_serve.access.caller import Caller, EndedKey, Use
 from seatrial_serve.access.keys_file import Certificate, Granted, Key, Oidc, read_keys
 from seatrial_serve.access.secret import Hash, hash_of, parts_of
 from seatrial_serve.process.audit_log import record
@@ -49,18 +49,6 @@ MEND = "ask whoever runs this server for a key"
 
 
 G = TypeVar("G", bound=Granted)
-
-
-class EndedKey(Refusal):
-    """A key that counts no more, and whose it is."""
-
-    def __init__(self, caller: Caller, got: str) -> None:
-        super().__init__("E_KEY", f"key '{caller.name}'", got, "another", MEND)
-        self.caller = caller
-
-    def at(self, where: str) -> EndedKey:  # noqa: ARG002  (its place is its name)
-        """See `Refusal`."""
-        return EndedKey(self.caller, self.said[0])
 
 
 class State(NamedTuple):

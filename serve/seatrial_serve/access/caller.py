@@ -13,6 +13,7 @@ from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.process.token_bucket import TokenBucket
 
 EVERY = ("*",)
+MEND = "ask whoever runs this server for another key"
 MOST_KEPT = 1024
 """Verdicts that a caller keeps; names of models come from clients."""
 
@@ -122,6 +123,8 @@ class Caller:
         """Raise `Refusal` where it may not ask that."""
         if self.may(scope, model):
             return
+        if self.over:  # since it was found
+            raise EndedKey(self, "one that counts no more")
         had = sorted({scope for grant in self.grants for scope in grant.scopes})
         if scope not in had:
             got = f"one with the scopes {', '.join(had)}" if had else "one without a scope"
@@ -129,8 +132,7 @@ class Caller:
         else:
             allowed = sorted({each for grant in self.grants for each in grant.models})
             got, want = "a model that it is not for", f"one of {', '.join(allowed)}"
-        mend = "ask whoever runs this server for another key"
-        raise Refusal("E_SCOPE", f"key '{self.name}'", got, want, mend)
+        raise Refusal("E_SCOPE", f"key '{self.name}'", got, want, MEND)
 
     def count(self) -> None:
         """One request more. Raises `Unavailable` above the caller's rate."""
@@ -138,6 +140,18 @@ class Caller:
             per_s = self.use.per_s or 0.0
             text = f"key '{self.name}': got more than {per_s:g} requests a second, want fewer"
             raise Unavailable("E_RATE", text, max(1.0, 1 / per_s))
+
+
+class EndedKey(Refusal):
+    """A key that counts no more, and whose it is."""
+
+    def __init__(self, caller: Caller, got: str) -> None:
+        super().__init__("E_KEY", f"key '{caller.name}'", got, "another", MEND)
+        self.caller = caller
+
+    def at(self, where: str) -> EndedKey:  # noqa: ARG002  (its place is its name)
+        """See `Refusal`."""
+        return EndedKey(self.caller, self.said[0])
 
 
 def matches(patterns: Sequence[str], model: str) -> bool:

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from seatrial_contracts.errors import SeatrialError
-from seatrial_serve.access.access import EndedKey
-from seatrial_serve.access.caller import Caller
+from seatrial_serve.access.caller import Caller, EndedKey
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.audit_log import record
 from seatrial_serve.process.clock import now_s

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2
 
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.access.access import Access
-from seatrial_serve.access.caller import Caller, Scope
+from seatrial_serve.access.caller import Scope
 from seatrial_serve.api.grpc_call import (
     ASKED_BY,
     Context,
@@ -127,17 +127,14 @@ class HealthService:
             while not self._closed:
                 changed = self._changed
                 caller = ASKED_BY.get()
-                if caller is not None and not caller.may(Scope.READ, request.service):
-                    await abort(context, ended(caller), request_id_of(headers_of(context)))
+                if caller is not None:
+                    caller.check(Scope.READ, request.service)
                 status = self._states.get(request.service, Status.SERVICE_UNKNOWN)
                 if status != last:
                     await context.write(Status(status=status))
                 last = status
                 await changed.wait()
+        except Refusal as refusal:
+            await abort(context, refusal, request_id_of(headers_of(context)))
         finally:
             self._places.give_back(client)
-
-
-def ended(caller: Caller) -> Refusal:
-    """What ends a stream whose caller's key no longer counts."""
-    return Refusal("E_KEY", f"key '{caller.name}'", "one that counts no more", "another")
