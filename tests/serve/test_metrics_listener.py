@@ -20,7 +20,7 @@ from support.keyed import key_of
 from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.access.access import Access
 from seatrial_serve.http.connection import PEER_NAMES
-from seatrial_serve.metrics_listener import MetricsApp, MetricsListener
+from seatrial_serve.metrics_listener import Kind, MetricsApp, MetricsListener
 from seatrial_serve.settings import Settings
 
 Got = tuple[int, dict[str, str], bytes]
@@ -82,10 +82,11 @@ async def test_scrapes_that_come_while_one_is_written_share_the_next(
         written += 1
 
     scrapes = MetricsApp(CollectorRegistry(), write)
-    texts = await asyncio.gather(*(scrapes._text("", False) for _ in range(50)))
+    kind = Kind("text/plain", packed=False, caller=None)
+    texts = await asyncio.gather(*(scrapes._text("", kind) for _ in range(50)))
     assert written == 1
     assert len({id(text) for text in texts}) == 1
-    await scrapes._text("", False)
+    await scrapes._text("", kind)
     assert written == 2
 
 
