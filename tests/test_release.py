@@ -60,12 +60,37 @@ def test_a_release_publishes_what_was_tested_and_built_without_a_secret() -> Non
     uses = [step["uses"].partition("@")[0] for step in jobs["publish"]["steps"]]
     assert uses == [
         "actions/download-artifact",
+        "actions/download-artifact",
         "actions/attest-build-provenance",
         "pypa/gh-action-pypi-publish",
     ]
     said = page("release.md")
     assert f"environment `{jobs['publish']['environment']}`" in said
     assert "workflow `release.yml`" in said
+
+
+def test_an_sbom_lies_beside_the_wheel_of_a_release() -> None:
+    (written,) = re.findall(r"\$\(DIST\)/(\S+\.cdx\.json)", (ROOT / "Makefile").read_text())
+    jobs = RELEASE["jobs"]
+    kept = {
+        step["with"]["name"]: step["with"]["path"].split()
+        for step in jobs["build"]["steps"]
+        if "upload-artifact" in step.get("uses", "")
+    }
+    assert kept == {"dist": ["dist/*.whl", "dist/*.tar.gz"], "sbom": [f"dist/{written}"]}
+    [attested] = [
+        step["with"]["subject-path"].split()
+        for step in jobs["publish"]["steps"]
+        if "attest" in step["uses"]
+    ]
+    assert attested == ["dist/*", "sbom/*"]
+    assert jobs["release"]["needs"] == "publish"
+    assert jobs["release"]["permissions"] == {"contents": "write"}
+    *fetched, released = jobs["release"]["steps"]
+    assert [step["with"] for step in fetched] == [
+        {"name": name, "path": "files/"} for name in ("dist", "sbom")
+    ]
+    assert 'gh release create "$TAG" files/* --verify-tag' in released["run"]
 
 
 @pytest.mark.parametrize(("tag", "passes"), [("v0.1.0", True), ("v9.9.9", False)])

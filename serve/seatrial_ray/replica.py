@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Any
 
 from seatrial_contracts.errors import DeclarationError, Unavailable
@@ -17,6 +17,7 @@ from seatrial_serve.app import create_app
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics.pressure import Pressure
 from seatrial_serve.models.repository import open_repository
+from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.budget import Places
 from seatrial_serve.process.log import start_log
 from seatrial_serve.serving import open_serving
@@ -38,14 +39,17 @@ class ServingReplica:
         """Raises a `SeatrialError` where there is nothing to serve."""
         self._settings = settings
         sink = start_log(settings.log_level, settings.log_format)
-        self._repository = open_repository(settings)
         self._metrics = Metrics(on=settings.metrics)
         sink.on_drop = self._metrics.families.log_dropped.inc
         self._stack = AsyncExitStack()
-        access = self._stack.enter_context(open_access(settings.api_keys))
-        serving = self._serving = self._stack.enter_context(
-            open_serving(settings, self._repository, self._metrics, access, joining=True)
-        )
+        with ExitStack() as opening:
+            opening.enter_context(recording(settings.audit_log))
+            self._repository = open_repository(settings)
+            access = opening.enter_context(open_access(settings.api_keys))
+            serving = self._serving = opening.enter_context(
+                open_serving(settings, self._repository, self._metrics, access, joining=True)
+            )
+            self._stack.callback(opening.pop_all().close)
         share = max(1, round(settings.grpc_calls * settings.client_share))
         places = Places(share, settings.grpc_calls)
         self.calls = InferenceService(serving.exchanges, places).calls

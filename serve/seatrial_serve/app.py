@@ -21,10 +21,10 @@ from starlette.exceptions import HTTPException
 from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
 from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.exchange import Exchanges
-from seatrial_serve.api.fast_path import FEEDBACK, HF, INVOKE, REQUEST_ID, FastPath
+from seatrial_serve.api.fast_path import FEEDBACK, HF, INVOKE, FastPath
 from seatrial_serve.api.feedback import FeedbackApi
 from seatrial_serve.api.guard import Guard
-from seatrial_serve.api.http_request import Form
+from seatrial_serve.api.http_request import REQUEST_ID, Form
 from seatrial_serve.api.invocations import INVOCATIONS
 from seatrial_serve.api.invocations import PATH as INVOCATIONS_PATH
 from seatrial_serve.api.models import models_router
@@ -101,9 +101,9 @@ def create_app(
     )
     app.include_router(models_router(repository, exchanges.drain, health_path))
     app.include_router(info_router(repository))
-    app.include_router(v2_router(repository, lifecycle if admin else None))
+    app.include_router(v2_router(repository, lifecycle if admin else None, exchanges.audit))
     if multi_model:
-        app.include_router(multi_model_router(repository, lifecycle))
+        app.include_router(multi_model_router(repository, lifecycle, exchanges.audit))
     forms: dict[str, Form] = {
         ":predict": PREDICT, "/infer": INFER, HF: HUGGING_FACE, INVOKE: INVOCATIONS,
     }  # fmt: skip
@@ -129,7 +129,7 @@ def create_app(
     )
     metrics.watch_pressures(lambda: repository.pressures)
     feedback = FeedbackApi(watch.feedback, workers)
-    guard = None if access is None or paths is None else Guard(access, paths)
+    guard = None if access is None or paths is None else Guard(access, paths, exchanges.audit)
     return FastPath(app, exchanges, forms, {FEEDBACK: feedback.tell}, routes, defaults, guard)
 
 

@@ -10,6 +10,7 @@ import gzip
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -20,9 +21,9 @@ from prometheus_client.metrics_core import Metric
 
 from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.access.access import Access
-from seatrial_serve.access.caller import Scope
+from seatrial_serve.access.caller import Caller, Scope
 from seatrial_serve.http.browsers import ERROR_HEADERS
-from seatrial_serve.http.connection import PEER_NAMES, StrictProtocol
+from seatrial_serve.http.connection import PEER_NAMES, Asked, StrictProtocol
 from seatrial_serve.http.headers import request_id_of
 from seatrial_serve.http.hosts import AllowedHosts
 from seatrial_serve.http.sockets import listen
@@ -59,17 +60,37 @@ class Text(NamedTuple):
     """Is it gzipped?"""
 
 
+class Kind(NamedTuple):
+    """What scrapes share a text by."""
+
+    media_type: str
+    packed: bool
+    caller: Caller | None
+    """Whose models are in it; None: all of them."""
+
+
 class YieldingRegistry:
     """A registry read family by family, each time letting other threads go first."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    def __init__(self, registry: CollectorRegistry, caller: Caller | None = None) -> None:
+        """`caller`: whose models are shown; None: all of them."""
+        self._registry, self._caller = registry, caller
 
     def collect(self) -> Iterator[Metric]:
-        """What the registry collects."""
+        """What the registry collects; of models, those of its caller."""
         for family in self._registry.collect():
-            yield family
+            yield family if self._caller is None else of_its_models(family, self._caller)
             time.sleep(0)  # gives the interpreter to the event loop, where that waits for it
+
+
+def of_its_models(family: Metric, caller: Caller) -> Metric:
+    """A family without the series of models that a caller may not see."""
+    shown = copy(family)
+    shown.samples = [
+        sample for sample in family.samples
+        if not sample.labels.get("model") or caller.may(Scope.METRICS, sample.labels["model"])
+    ]  # fmt: skip
+    return shown
 
 
 class MetricsApp:
@@ -86,8 +107,8 @@ class MetricsApp:
     ) -> None:
         """`before` is called before each text is written."""
         self._access = access
-        self._registry, self._before = YieldingRegistry(registry), before
-        self._next: dict[tuple[str, bool], asyncio.Task[Text]] = {}
+        self._registry, self._before = registry, before
+        self._next: dict[Kind, asyncio.Task[Text]] = {}
         self._again_at_s = 0.0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  (ASGI)
@@ -100,47 +121,46 @@ class MetricsApp:
             )
         elif scope["method"] not in ("GET", "HEAD"):
             await answer(send, 405, Text(error_body("method: want GET", "E_METHOD", request_id)))
-        elif (refused := await self._refused(scope)) is not None:
-            status, _, body, extra = answer_to(refused, request_id)
-            await answer(send, status, Text(body), extra)
         else:
-            text = await self._text(
-                headers.get(b"accept", ""), gzip_accepted(headers.get(b"accept-encoding", ""))
-            )
-            await answer(send, 200, text)
+            try:
+                caller = await self._let_in(scope)
+            except SeatrialError as refused:
+                status, _, body, extra = answer_to(refused, request_id)
+                await answer(send, status, Text(body), extra)
+                return
+            accept = headers.get(b"accept", "")
+            packed = gzip_accepted(headers.get(b"accept-encoding", ""))
+            kind = Kind(choose_encoder(accept)[1], packed, caller)
+            await answer(send, 200, await self._text(accept, kind))
 
-    async def _refused(self, scope: Any) -> SeatrialError | None:
-        """Why a scraper is shown nothing; None where it is."""
+    async def _let_in(self, scope: Any) -> Caller | None:
+        """Whose models a scraper is shown; None: all of them. Raises `SeatrialError`."""
         if self._access is None:
             return None
         client = scope.get("client")
-        try:
-            caller = await self._access.caller_of(
-                scope["headers"], client[0] if client else None, scope.get(PEER_NAMES, ())
-            )
-            caller.check(Scope.METRICS)
-            caller.count()
-        except SeatrialError as error:
-            return error
-        return None
+        caller = await self._access.caller_of(
+            scope["headers"], client[0] if client else None, scope.get(PEER_NAMES, ())
+        )
+        caller.check(Scope.METRICS)
+        caller.count()
+        return None if caller.may_all(Scope.METRICS) else caller
 
-    async def _text(self, accept: str, packed: bool) -> Text:
-        """The next text of this format: written after the scrape came, so it is never old."""
-        kind = choose_encoder(accept)[1], packed
+    async def _text(self, accept: str, kind: Kind) -> Text:
+        """The next text of this kind: written after the scrape came, so it is never old."""
         task = self._next.get(kind)
         if task is None:
-            task = self._next[kind] = asyncio.create_task(self._write(accept, *kind))
+            task = self._next[kind] = asyncio.create_task(self._write(accept, kind))
         return await asyncio.shield(task)
 
-    async def _write(self, accept: str, media_type: str, packed: bool) -> Text:
+    async def _write(self, accept: str, kind: Kind) -> Text:
         await asyncio.sleep(max(self._again_at_s - now_s(), 0.0))
-        del self._next[media_type, packed]  # whoever comes from here on wants a newer one
+        del self._next[kind]  # whoever comes from here on wants a newer one
         start = now_s()
         self._before()
-        body: bytes = choose_encoder(accept)[0](self._registry)
-        body = gzip.compress(body, 1) if packed else body
+        body: bytes = choose_encoder(accept)[0](YieldingRegistry(self._registry, kind.caller))
+        body = gzip.compress(body, 1) if kind.packed else body
         self._again_at_s = now_s() + min((now_s() - start) * (1 / SHARE - 1), LONGEST_REST_S)
-        return Text(body, media_type, packed)
+        return Text(body, kind.media_type, kind.packed)
 
 
 async def answer(
@@ -191,7 +211,11 @@ class MetricsListener:
         """
         sock = listen(settings.host, settings.metrics_port, "--metrics-port")
         self.port: int = sock.getsockname()[1]
-        refused = partial(record_refusal, None, (RequestLog(settings.logged_per_s),))
+        observers = (RequestLog(settings.logged_per_s),)
+
+        def refused(error: SeatrialError, request_id: str, _: Asked | None) -> None:
+            record_refusal(None, observers, error, request_id)
+
         strict = partial(
             StrictProtocol,
             hosts=AllowedHosts(settings.own_hosts),

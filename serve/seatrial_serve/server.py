@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
+from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.access.access import Access, open_access
+from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.direct import DirectWay
 from seatrial_serve.api.exchange import Exchanges
+from seatrial_serve.api.guard import audit_refusal
 from seatrial_serve.app import create_app
 from seatrial_serve.http.acceptor import Acceptor
-from seatrial_serve.http.connection import StrictProtocol
+from seatrial_serve.http.connection import Asked, StrictProtocol
 from seatrial_serve.http.cors import AllowedOrigins, CorsApp
 from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.hosts import AllowedHosts
@@ -34,6 +37,7 @@ from seatrial_serve.metrics_listener import MetricsListener
 from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.repository import Repository, open_repository
 from seatrial_serve.observers.refused import record_refusal
+from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.budget import Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
@@ -72,14 +76,15 @@ def serve(settings: Settings) -> None:
     if ignored := ignored_variables(os.environ):
         log.info("ignored, since Kubernetes sets them for Services: %s", ", ".join(ignored))
     allow_files()
-    repository = open_repository(settings)
-    with open_access(settings.api_keys) as access:
-        if settings.workers > 1:
-            from seatrial_serve.supervisor import Supervisor
+    with recording(settings.audit_log):
+        repository = open_repository(settings)
+        with open_access(settings.api_keys) as access:
+            if settings.workers > 1:
+                from seatrial_serve.supervisor import Supervisor
 
-            Supervisor(settings, access).run(reloads)
-        else:
-            serve_alone(settings, repository, reloads, sink, access)
+                Supervisor(settings, access).run(reloads)
+            else:
+                serve_alone(settings, repository, reloads, sink, access)
 
 
 def serve_alone(
@@ -179,12 +184,20 @@ def run_server(
         )
         proxies = TrustedProxies(settings.trusted_proxies) if settings.trusted_proxies else None
         protocol = StrictProtocol if proxies is None else partial(ProxiedProtocol, proxies=proxies)
+        paths = Paths(())
+
+        def refused(error: SeatrialError, request_id: str, asked: Asked | None) -> None:
+            record_refusal(metrics, watch.observers, error, request_id)
+            if asked is not None:
+                needed = paths.needed(asked.method, asked.path)
+                audit_refusal(exchanges.audit, needed, asked.address, error, request_id)
+
         strict = partial(
             protocol,
             hosts=AllowedHosts(settings.own_hosts, pages),
             most=most_connections(),
             places=Places(settings.client_connections),
-            refused=partial(record_refusal, metrics, watch.observers),
+            refused=refused,
             direct=DirectWay(exchanges, app.forms),
             access=access,
         )

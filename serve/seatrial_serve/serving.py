@@ -23,7 +23,6 @@ from seatrial_serve.models.repository import Repository
 from seatrial_serve.observers.drift import DriftObserver
 from seatrial_serve.observers.observers import Observers, open_observers
 from seatrial_serve.observers.sampling import Sampler
-from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.budget import Budget
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.memory import give_memory_back, rarely_collect_all
@@ -79,7 +78,6 @@ def open_serving(
     if settings.load != "all":
         preload()  # whoever comes first to a cold model does not wait for imports
     with (
-        recording(settings.audit_log),
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial") as pool,
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial-load") as loads,
         FairPool(plan.runs, "cores", FinishOrder) as cores,
@@ -123,8 +121,7 @@ def open_serving(
             yield Serving(exchanges, lifecycle, observers)
         finally:
             observers.close()
-            if access is not None:
-                access.record_uses()
+            exchanges.audit.tell()
 
 
 def demand_plan(settings: Settings, metrics: Metrics, plan: ThreadPlan) -> DemandPlan | None:

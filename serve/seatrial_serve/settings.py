@@ -610,9 +610,10 @@ class Settings(BaseSettings):
     audit_log: str | None = Field(
         None,
         description=(
-            "File for a record of loads, refused bundles and calls of administration, one JSON "
-            "object a line, that `seatrial audit verify` checks; or the local syslog (syslog:), or "
-            "one that is reached over TCP (syslog://HOST:PORT). By default none is kept."
+            "File for a record of loads, refused bundles, uses of keys and calls of "
+            "administration, one JSON object a line, that `seatrial audit verify` checks; or the "
+            "local syslog (syslog:), or one that is reached over TCP (syslog://HOST:PORT). "
+            "By default none is kept."
         ),
     )
     keep_failures: Path | None = Field(

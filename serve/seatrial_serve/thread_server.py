@@ -8,12 +8,13 @@ import threading
 from contextlib import ExitStack
 from typing import Self
 
-from seatrial_contracts.errors import DeclarationError, ModelError, Unavailable
+from seatrial_contracts.errors import DeclarationError, ModelError, SeatrialError, Unavailable
 from seatrial_serve.access.access import open_access
 from seatrial_serve.http.sockets import listen
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics_listener import MetricsListener
 from seatrial_serve.models.repository import Repository, open_repository
+from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.reloads import NoReloads
 from seatrial_serve.server import DrainingServer, open_certificates, run_server
 from seatrial_serve.settings import Settings
@@ -52,17 +53,18 @@ class ThreadServer:
         nothing goes on running.
         """
         self._settings.check_exposure()
-        repository = open_repository(self._settings)
         metrics = Metrics(on=self._settings.metrics)
-        access = self._stack.enter_context(open_access(self._settings.api_keys))
         try:
+            self._stack.enter_context(recording(self._settings.audit_log))
+            repository = open_repository(self._settings)
+            access = self._stack.enter_context(open_access(self._settings.api_keys))
             certificates = open_certificates(self._settings, metrics)
             if self._settings.metrics:
                 self._scraped = MetricsListener(
                     metrics.registry, self._settings, metrics.flush, access, certificates
                 )
             listening = listen(self._settings.host, self._settings.http_port)
-        except DeclarationError:
+        except SeatrialError:
             self._close_scraped()
             raise
         host, port = listening.getsockname()[:2]

@@ -19,6 +19,7 @@ from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.access.access import open_access
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.repository import open_repository
+from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.log import LogSink, start_log
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.server import open_certificates, run_server
@@ -59,11 +60,11 @@ def run(
     joining: bool, engine_addresses: Sequence[Path],
 ) -> None:  # fmt: skip
     """Serve on a socket that listens already. Raises a `SeatrialError` where it cannot start."""
-    repository = open_repository(settings)
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.families.log_dropped.inc
-    certificates = open_certificates(settings, metrics)
-    with open_access(settings.api_keys) as access:
+    with recording(settings.audit_log), open_access(settings.api_keys) as access:
+        repository = open_repository(settings)
+        certificates = open_certificates(settings, metrics)
         run_server(
             settings, repository, listening, metrics, reloads, access, certificates,
             joining=joining, settled=say_settled, engine_addresses=engine_addresses,

@@ -169,6 +169,9 @@ async def test_a_key_ends_at_its_time(file: Path, monkeypatch: pytest.MonkeyPatc
     then = time.time() + 3601
     monkeypatch.setattr(time, "time", lambda: then)
     assert not caller.may(Scope.INFER, "m")
+    with pytest.raises(Refusal, match=r"key 'app': got one that counts no more") as refused:
+        caller.check(Scope.INFER, "m")  # of a request that was on its way
+    assert refused.value.code == "E_KEY"
     assert access.known(dict(headers(key))) is None
     with pytest.raises(Refusal, match="has expired"):
         await ask(access, key)

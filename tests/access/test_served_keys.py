@@ -30,11 +30,13 @@ from tritonclient.utils import InferenceServerException
 
 from seatrial_serve.access.keys_file import revoke_keys
 from seatrial_serve.api.v2_grpc import NEEDED, InferenceService
+from seatrial_serve.v2.proto import inference_pb2 as pb
 
 pytestmark = pytest.mark.slow
 ROW = {"island": "Biscoe", "year": 2008, "bill_length_mm": 45.2, "bill_depth_mm": 15.8,
        "flipper_length_mm": 215.0, "body_mass_g": 5300.0, "sex": "male"}  # fmt: skip
 PATH = "/v1/models/penguins:predict"
+SCOPES = ("infer", "read", "metrics", "feedback", "admin")
 LATE_S = 1.0
 """A revoked key is refused within this time."""
 
@@ -45,6 +47,12 @@ class Keyed:
     def __init__(self, server: Server, file: Path, keys: dict[str, str]) -> None:
         self.server, self.file, self.keys = server, file, keys
         self.place = server.url.removeprefix("http://")
+        self.audit = file.with_name("audit.jsonl")
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """The lines of the audit log of this event."""
+        lines = map(json.loads, self.audit.read_bytes().splitlines())
+        return [line for line in lines if line["event"] == event]
 
     def ask(self, path: str = PATH, key: str = "", body: Any = None) -> tuple[int, str]:
         """Status, and code where it was refused."""
@@ -67,10 +75,13 @@ def keyed(
 ) -> Keyed:  # fmt: skip
     file = tmp_path_factory.mktemp("keys") / "keys.toml"
     keys = key_of_each_scope(file)
-    keys["limited"] = key_of(file, "limited", "infer", "read", models=("digits",))
+    every = ("infer", "read", "metrics", "admin")
+    keys["limited"] = key_of(file, "limited", *every, models=("digits",))
+    keys["its own"] = key_of(file, "its own", *every, models=("penguin*",))
     alone = request.param == 1
     server = serve(
         examples / "penguins" / "1.0.0", "--api-keys", str(file), "--logged-per-s", "1000",
+        "--audit-log", str(file.with_name("audit.jsonl")),
         *(("--admin",) if alone else ("--workers", str(request.param))),
     )  # fmt: skip
     until(lambda: server.wait_until_loaded()[0] == 200)
@@ -129,18 +140,23 @@ def test_pipelined_requests_are_answered_in_order_each_by_its_key(keyed: Keyed) 
 
 
 def test_the_metrics_ask_for_their_scope(keyed: Keyed) -> None:
-    def scrape(**headers: str) -> int:
+    def scrape(**headers: str) -> tuple[int, str]:
         url = urllib.request.Request(keyed.server.metrics_url, headers=headers)
         try:
             with urllib.request.urlopen(url, timeout=30) as reply:
-                return reply.status
+                return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             with error:
-                return error.code
+                return error.code, ""
 
-    assert scrape() == 401
-    assert scrape(**bearer(keyed.keys["infer"])) == 403
-    assert scrape(**bearer(keyed.keys["metrics"])) == 200
+    assert scrape()[0] == 401
+    for scope in SCOPES:
+        assert scrape(**bearer(keyed.keys[scope]))[0] == (200 if scope == "metrics" else 403)
+    assert "penguins" in scrape(**bearer(keyed.keys["its own"]))[1]
+    status, text = scrape(**bearer(keyed.keys["limited"]))
+    assert (status, "penguins" in text) == (200, False)
+    # with workers it is the supervisor that is scraped
+    until(lambda: "only metrics" in [line["name"] for line in keyed.said("key_first_used")])
 
 
 def test_every_call_over_grpc_asks_for_its_scope(keyed: Keyed) -> None:
@@ -167,14 +183,72 @@ def test_every_call_over_grpc_asks_for_its_scope(keyed: Keyed) -> None:
                 assert status() is grpc.StatusCode.OK, name
                 continue
             assert status() is grpc.StatusCode.UNAUTHENTICATED, name
-            for scope in ("infer", "read", "metrics", "feedback", "admin"):
+            for scope in SCOPES:
                 refused = status(keyed.keys[scope]) is grpc.StatusCode.PERMISSION_DENIED
                 assert refused is (scope != needed), (name, scope)
-        health = health_pb2_grpc.HealthStub(channel)
-        assert health.Check(health_pb2.HealthCheckRequest(), timeout=30).status == 1
+        for service in ("", "inference.GRPCInferenceService"):
+            assert health_of(channel, service) is grpc.StatusCode.OK
+        for service in ("penguins", "nosuch"):
+            assert health_of(channel, service) is grpc.StatusCode.UNAUTHENTICATED
+            for scope in SCOPES:
+                refused = health_of(channel, service, keyed.keys[scope])
+                assert (refused is grpc.StatusCode.PERMISSION_DENIED) is (scope != "read")
         with pytest.raises(grpc.RpcError) as unknown:  # there is no reflection
             channel.unary_unary("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(b"")
         assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def health_of(channel: grpc.Channel, service: str, key: str = "") -> grpc.StatusCode:
+    """How a check of a service's health ends."""
+    request = health_pb2.HealthCheckRequest(service=service)
+    metadata = (("authorization", f"Bearer {key}"),) if key else ()
+    try:
+        health_pb2_grpc.HealthStub(channel).Check(request, metadata=metadata, timeout=30)
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()
+        return code
+    return grpc.StatusCode.OK
+
+
+def test_a_limited_key_knows_of_its_models_alone_over_grpc(keyed: Keyed) -> None:
+    denied = grpc.StatusCode.PERMISSION_DENIED
+
+    def named(model: str) -> dict[str, Any]:
+        return {
+            "ModelReady": pb.ModelReadyRequest(name=model),
+            "ModelMetadata": pb.ModelMetadataRequest(name=model),
+            "ModelConfig": pb.ModelConfigRequest(name=model),
+            "ModelStatistics": pb.ModelStatisticsRequest(name=model),
+            "ModelInfer": pb.ModelInferRequest(model_name=model),
+            "RepositoryModelLoad": pb.RepositoryModelLoadRequest(model_name=model),
+            "RepositoryModelUnload": pb.RepositoryModelUnloadRequest(model_name=model),
+        }
+
+    with grpc.insecure_channel(keyed.server.grpc) as channel:
+
+        def ask(call: str, message: Any, key: str) -> tuple[grpc.StatusCode, bytes]:
+            method = channel.unary_unary(f"/inference.GRPCInferenceService/{call}")
+            metadata = (("x-api-key", keyed.keys[key]),)
+            try:
+                sent = message.SerializeToString()
+                return grpc.StatusCode.OK, method(sent, metadata=metadata, timeout=60)
+            except grpc.RpcError as error:
+                return error.code(), b""
+
+        for model in ("penguins", "nosuch"):  # whether it is there is not told
+            for call, message in named(model).items():
+                assert ask(call, message, "limited")[0] is denied, (call, model)
+            assert health_of(channel, model, keyed.keys["limited"]) is denied
+        for call, message in named("penguins").items():
+            if not call.startswith("Repository"):
+                assert ask(call, message, "its own")[0] is not denied, call
+        assert health_of(channel, "penguins", keyed.keys["its own"]) is grpc.StatusCode.OK
+        for call, message in (
+            ("RepositoryIndex", pb.RepositoryIndexRequest()),
+            ("ModelStatistics", pb.ModelStatisticsRequest()),
+        ):
+            assert b"penguins" not in ask(call, message, "limited")[1]
+            assert b"penguins" in ask(call, message, "its own")[1]
 
 
 def test_triton_s_clients_send_a_key(keyed: Keyed) -> None:

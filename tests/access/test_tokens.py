@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from support.waiting import until_here
 
-from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.errors import DeclarationError, Refusal, Unavailable
 from seatrial_serve.access.access import Access
 from seatrial_serve.access.caller import Scope
 
@@ -176,6 +176,61 @@ async def test_tokens_that_are_remembered_are_bounded(
     for place in range(4):
         await ask(access, token(sub=f"s{place}"))
     assert len(access._tokens) == 2
+
+
+async def test_a_rate_is_one_of_a_subject_and_not_of_each_token(file: Path) -> None:
+    file.write_text(FILE.replace("[[oidc", "requests_per_s = 1\n[[oidc", 1))
+    access = Access(file)
+    taken, refused = 0, set()
+    for place in range(10):
+        caller = await ask(access, token(jti=str(place)))
+        try:
+            caller.count()
+            taken += 1
+        except Unavailable as error:
+            refused.add(error.code)
+    assert (taken, refused) == (1, {"E_RATE"})
+    (await ask(access, token(sub="bo"))).count()
+    access.reload()
+    with pytest.raises(Unavailable):  # nor of each time that the file is read
+        (await ask(access, token(jti="after"))).count()
+
+
+async def test_a_token_s_subject_is_recorded_at_first_and_by_count(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, Any]] = []
+    monkeypatch.setattr(
+        "seatrial_serve.access.access.record",
+        lambda event, **said: told.append((event, said.get("key"), said.get("requests"))),
+    )
+    with Access(file) as access:
+        for place in range(3):
+            caller = await ask(access, token(jti=str(place)))
+            caller.count()
+            caller.count()
+    client = f"token {ISSUER} ann"
+    assert told == [("key_first_used", client, None), ("key_used", client, 6)]
+
+
+async def test_subjects_that_are_remembered_are_bounded_and_counted(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(
+        "seatrial_serve.access.access.record",
+        lambda event, **said: told.append((event, said.get("name"), said.get("requests"))),
+    )
+    monkeypatch.setattr("seatrial_serve.access.access.MOST_SUBJECTS", 2)
+    access, value = Access(file), token(sub="s0")
+    first = await ask(access, value)
+    first.count()
+    for place in range(1, 3):
+        await ask(access, token(sub=f"s{place}"))
+    assert len(access._subjects) == 2
+    assert [each for each in told if each[0] == "key_used"] == [("key_used", "s0", 1)]
+    assert first.over, "it is verified again, and counted anew"
+    assert (await ask(access, value)).use is not first.use
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 
 from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.http import connection as protocol
-from seatrial_serve.http.connection import MAX_FIELD_BYTES, StrictProtocol
+from seatrial_serve.http.connection import MAX_FIELD_BYTES, Asked, StrictProtocol
 from seatrial_serve.http.hosts import AllowedHosts, is_cross_site
 
 pytestmark = pytest.mark.slow
@@ -339,6 +339,7 @@ async def test_a_broken_request_behind_good_ones_is_answered_after_them() -> Non
 
 async def test_each_request_that_is_refused_here_is_told_of_once() -> None:
     told: list[tuple[str, str]] = []
+    heads: list[Asked | None] = []
     bad = {
         b"BAD\r\n\r\n": "E_HTTP",
         LINE + b"Expect: tea\r\n\r\n": "E_EXPECT",
@@ -350,8 +351,9 @@ async def test_each_request_that_is_refused_here_is_told_of_once() -> None:
         (LINE + SIZED) * 2 + b"BAD\r\n\r\n": "E_HTTP",
     }
 
-    def tell(error: SeatrialError, request_id: str) -> None:
+    def tell(error: SeatrialError, request_id: str, asked: Asked | None) -> None:
         told.append((error.code, request_id))  # type: ignore[attr-defined]
+        heads.append(asked)
 
     async with listening(echo, refused=tell) as place:
         for data, code in bad.items():
@@ -361,6 +363,12 @@ async def test_each_request_that_is_refused_here_is_told_of_once() -> None:
             assert [code for code, _ in told] == [code]
             assert told.pop()[1].encode() in said
             writer.close()
+            asked = heads.pop()
+            if code in ("E_EXPECT", "E_HOST", "E_CROSS_SITE"):
+                assert asked is not None
+                assert asked.path == "/echo"
+            elif code in ("E_URL", "E_HEADERS"):
+                assert asked is None
 
 
 async def test_an_idle_connection_makes_room_and_one_that_waits_for_its_answer_does_not() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import http.client
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from support.keyed import key_of
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.metrics_listener import MetricsApp, MetricsListener
+from seatrial_serve.access.access import Access
+from seatrial_serve.http.connection import PEER_NAMES
+from seatrial_serve.metrics_listener import Kind, MetricsApp, MetricsListener
 from seatrial_serve.settings import Settings
 
 Got = tuple[int, dict[str, str], bytes]
@@ -78,10 +82,11 @@ async def test_scrapes_that_come_while_one_is_written_share_the_next(
         written += 1
 
     scrapes = MetricsApp(CollectorRegistry(), write)
-    texts = await asyncio.gather(*(scrapes._text("", False) for _ in range(50)))
+    kind = Kind("text/plain", packed=False, caller=None)
+    texts = await asyncio.gather(*(scrapes._text("", kind) for _ in range(50)))
     assert written == 1
     assert len({id(text) for text in texts}) == 1
-    await scrapes._text("", False)
+    await scrapes._text("", kind)
     assert written == 2
 
 
@@ -153,6 +158,47 @@ def test_replies_that_nobody_reads_make_room_for_scrapers_too(
         for sock in hanging:
             sock.close()
         listening.listener.close()
+
+
+async def test_a_key_that_is_for_some_models_is_shown_those_alone(tmp_path: Path) -> None:
+    file, registry = tmp_path / "keys.toml", CollectorRegistry()
+    keys = {
+        "all": key_of(file, "all", "metrics"),
+        "toys": key_of(file, "toys", "metrics", "infer", models=("toy*",)),
+        "none": key_of(file, "none", "infer"),
+    }
+    with file.open("a") as more:  # of which each scope is for other models
+        more.write('[[certificates]]\nname = "dns:a"\nscopes = ["metrics"]\nmodels = ["other"]\n')
+    asked = Counter("asked", "Requests.", ["model", "code"], registry=registry)
+    for model in ("toy", "other", ""):
+        asked.labels(model, "ok").inc()
+    took = Histogram("took", "Seconds.", ["model"], registry=registry)
+    for model in ("toy", "other"):
+        took.labels(model).observe(1)
+    Gauge("held", "Bytes.", registry=registry).set(7)
+    app = MetricsApp(registry, lambda: None, Access(file))
+
+    async def scrape(key: str, names: tuple[str, ...] = ()) -> tuple[int, str]:
+        said: list[Any] = []
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        given = [(b"authorization", f"Bearer {keys[key]}".encode())] if key else []
+        scope = {"path": "/metrics", "method": "GET", "headers": given, PEER_NAMES: names}
+        await app(scope, None, send)
+        return said[0]["status"], said[1]["body"].decode()
+
+    both = await asyncio.gather(scrape("all"), scrape("toys"), scrape("", ("dns:a",)))
+    assert [status for status, _ in both] == [200] * 3
+    for (_, text), named in zip(
+        both, ({"toy", "other", ""}, {"toy", ""}, {"other", ""}), strict=True
+    ):
+        assert set(re.findall(r'model="(\w*)"', text)) == named
+        assert "held 7.0" in text
+    assert 'asked_total{code="ok",model="toy"} 1.0' in both[1][1]
+    assert 'took_bucket{le="1.0",model="toy"} 1.0' in both[1][1]
+    assert (await scrape("none"))[0] == 403
 
 
 def test_a_scrape_by_a_name_that_was_not_allowed_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +29,7 @@ from seatrial_serve.models import lifecycle, loader, on_demand
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.on_demand import OnDemand
 from seatrial_serve.models.request_record import RequestRecord
+from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import load_settings
@@ -413,13 +415,22 @@ async def test_pinned_models_that_do_not_fit_together_are_told_of_and_hold_up_no
     tmp_path: Path, loads: Loads
 ) -> None:
     limited = {"load": "pinned", "pins": ("one", "two"), "model_memory_bytes": MIB}
-    async with serving(tmp_path, **limited) as running:
-        assert sorted(states(running).values()) == ["COLD", "FAILED", "READY"]
-        failed = next(each for each in running.repository if each.state is State.FAILED)
-        assert failed.code == "E_MEMORY"
-        assert "want at most 1.0 MB for all models, 1.0 MB of it for models that stay" in (
-            failed.reason
-        )
+    log = tmp_path / "audit.jsonl"
+    with recording(log):
+        async with serving(tmp_path, **limited) as running:
+            await check_pinned(running)
+    lines = map(json.loads, log.read_bytes().splitlines())
+    loads_told = sorted(line["result"] for line in lines if line["event"] == "load")
+    assert loads_told == ["E_MEMORY", "ok"]
+
+
+async def check_pinned(running: Running) -> None:
+    assert sorted(states(running).values()) == ["COLD", "FAILED", "READY"]
+    failed = next(each for each in running.repository if each.state is State.FAILED)
+    assert failed.code == "E_MEMORY"
+    assert "want at most 1.0 MB for all models, 1.0 MB of it for models that stay" in (
+        failed.reason
+    )
 
 
 async def test_a_version_that_replaces_one_and_a_request_for_that_wait_for_no_other(

@@ -23,7 +23,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.process import syslog
 from seatrial_serve.process.audit_lines import lines_of
 from seatrial_serve.process.audit_log import record, recording
-from seatrial_serve.process.syslog import SyslogAudit
+from seatrial_serve.process.syslog import read_target
 
 RSYSLOGD = shutil.which("rsyslogd", path="/usr/sbin:/usr/bin:/sbin")
 needs_rsyslogd = pytest.mark.skipif(
@@ -113,7 +113,7 @@ def test_lines_that_a_real_syslog_wrote_are_verified(way: str, tmp_path: Path) -
 
 @pytest.mark.slow
 @needs_rsyslogd
-def test_a_server_of_two_workers_writes_two_chains(
+def test_each_process_of_a_server_with_workers_writes_a_chain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -125,9 +125,9 @@ def test_a_server_of_two_workers_writes_two_chains(
             until(lambda: loads_in(written) == 2)
         finally:
             server.stop()
-        until(lambda: records_in(written) == 6)
+        until(lambda: records_in(written) == 8)
     status, said = outcome(written)
-    assert (status, said.split(", ")[0]) == (0, "6 lines of 2 processes"), said
+    assert (status, said.split(", ")[0]) == (0, "8 lines of 3 processes"), said
 
 
 @pytest.mark.slow
@@ -190,21 +190,52 @@ def test_a_syslog_that_is_away_stops_nothing_and_is_said(caplog: pytest.LogCaptu
     with recording(f"syslog://127.0.0.1:{free_port()}"):
         record("load", model="toy")
     assert caplog.text.count("is away (Connection refused)") == 1
-    assert caplog.text.count("was not recorded") == 3
+    assert sum(map(int, re.findall(r"(\d+) events from", caplog.text))) + caplog.text.count(
+        "an event"
+    ) == 3  # fmt: skip
     caplog.clear()
     with recording("syslog:/no/such/socket"):
         record("load", model="toy")
     assert "syslog at /no/such/socket is away (No such file or directory)" in caplog.text
 
 
-def test_what_finds_no_room_is_said(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda lines: lines[1:], "want the first line of a log"),
+        (lambda lines: [*lines[:1], *lines[2:]], "does not follow the one before it"),
+        (lambda lines: [*lines, UNCHAINED], "got no `chain`"),
+    ],
+)
+def test_a_chain_of_a_syslog_begins_with_its_first_line(
+    change: Callable[[list[bytes]], list[bytes]], fault: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(syslog, "MOST_WAITING", 2)
-    with recording(f"syslog://127.0.0.1:{free_port()}"):
-        for number in range(20):
-            record("load", number=number)
-    assert "2 wait already" in caplog.text
+    lines: list[bytes] = []
+    for _ in range(2):
+        with listener(lines.append) as target, recording(target):
+            record("load", model="toy")
+    written = tmp_path / "messages"
+    written.write_bytes(b"".join(lines))
+    assert outcome(written)[1].startswith("6 lines of 2 processes, last ")
+    written.write_bytes(b"".join(change(lines)))
+    status, said = outcome(written)
+    assert (status, fault in said) == (1, True), said
+
+
+UNCHAINED = b'<110>1 - - {"event":"load","previous":"' + b"0" * 64 + b'"}\n'
+
+
+def test_a_syslog_whose_older_lines_are_kept_elsewhere_is_followed(tmp_path: Path) -> None:
+    lines: list[bytes] = []
+    for _ in range(2):
+        with listener(lines.append) as target, recording(target):
+            record("load", model="toy")
+    written = tmp_path / "messages"
+    written.write_bytes(lines[0])
+    before = outcome(written)[1].split()[-1]
+    written.write_bytes(b"".join(lines[1:]))
+    assert outcome(written)[0] == 1
+    assert outcome(written, "--first", before)[1].startswith("5 lines of 2 processes, last ")
 
 
 @pytest.mark.parametrize(
@@ -212,4 +243,4 @@ def test_what_finds_no_room_is_said(
 )
 def test_what_names_no_syslog_is_told_at_start(target: str) -> None:
     with pytest.raises(DeclarationError, match=r"audit_log.*syslog://HOST:PORT"):
-        SyslogAudit(target)
+        read_target(target)

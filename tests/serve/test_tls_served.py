@@ -11,8 +11,10 @@ import ssl
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,18 @@ import requests
 import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.conformance import rows, seal
+from support.conformance import ANSWER, ROW, rows, seal
+from support.every_way import tensors_in
+from support.keyed import bearer, key_of
 from support.real_prometheus import INSTALLED, WHY, RealPrometheus
-from support.servers import OURS, Server, fetch
+from support.servers import OURS, Server
 from support.tls import Authority
 
+import seatrial as st
+from seatrial_serve.access.keys_file import revoke_keys
 from seatrial_serve.api.grpc_call import peer_names_of
 from seatrial_serve.metrics import names
+from seatrial_serve.v2.proto import inference_pb2 as pb
 
 pytestmark = pytest.mark.slow
 REPLACED = 50
@@ -37,17 +44,44 @@ BODY = json.dumps({"instances": rows()[:1]})
 HEADERS = {"Content-Type": "application/json"}
 
 
-class Served:
-    """A server over TLS with certificates of its own."""
+def infer_message() -> bytes:
+    """The row as the message of a `ModelInfer`."""
+    asked = pb.ModelInferRequest(model_name="conformance")
+    (tensors,) = tensors_in(st.contract_from_rows(ROW, ANSWER), rows()[:1])
+    for name, (datatype, array) in tensors.items():
+        asked.inputs.add(name=name, datatype=datatype, shape=array.shape)
+        if datatype == "BYTES":
+            written = b"".join(len(each).to_bytes(4, "little") + each for each in array.ravel())
+        else:
+            written = array.tobytes()
+        asked.raw_input_contents.append(written)
+    return bytes(asked.SerializeToString())
 
-    def __init__(self, folder: Path, serve: Callable[..., Server], *flags: str) -> None:
+
+MESSAGE = infer_message()
+
+
+class Served:
+    """A server over TLS with certificates of its own, which may ask for keys."""
+
+    def __init__(
+        self, folder: Path, serve: Callable[..., Server], *flags: str, keys: bool = False
+    ) -> None:
         self.folder, self.authority = folder, Authority(folder / "ca")
+        self.file, self.key, self.scraper = folder / "keys.toml", "", ""
+        self.going = dict[str, str]()
+        """Name -> a key that a test revokes."""
+        if keys:
+            self.key = key_of(self.file, "asker", "infer")
+            self.scraper = key_of(self.file, "scraper", "metrics")
+            self.going = {name: key_of(self.file, name, "infer") for name in ("a", "b", "c")}
+            flags = (*flags, "--api-keys", str(self.file))
         self.pair = self.authority.issue(folder=folder / "live")
         self.client = self.authority.issue("client")
         self.context = self.authority.client(self.client)
         seal(folder / "bundles")
         self.server = serve(folder / "bundles", *self.pair.flags, *flags, context=self.context)
-        assert self.server.wait_until_loaded()[0] == 200
+        self.until(lambda: self.server.wait_until_loaded()[0] == 200)
         self.port = int(self.server.url.rpartition(":")[2])
 
     def replace(self, number: int) -> None:
@@ -96,12 +130,31 @@ def served(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     return Served(folder, serve, *flags)
 
 
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -> Served:
+    """Several processes, which ask for keys."""
+    flags = ("--workers", "2", "--drain-window-s", "0")
+    made = Served(tmp_path_factory.mktemp("keyed"), serve, *flags, keys=True)
+    made.until(lambda: sum("gRPC on port" in line for line in made.server.log) == 2)
+    return made
+
+
+@pytest.fixture(params=["served", "keyed"], ids=["alone", "workers"])
+def each(request: pytest.FixtureRequest) -> Served:
+    """Both of them."""
+    found: Served = request.getfixturevalue(request.param)
+    return found
+
+
 class Load:
     """Threads that ask again and again, over kept and new connections, until told to stop."""
 
-    def __init__(self, served: Served) -> None:
-        self._served, self._stop = served, threading.Event()
-        self.answered, self.lost = {"http": 0, "grpc": 0}, list[str]()
+    def __init__(self, served: Served, key: str = "") -> None:
+        self._served, self._stop, self._key = served, threading.Event(), key or served.key
+        self.answered = {"http": 0, "grpc": 0}
+        self.lost = list[str]()
+        self.refused = {"http": 0, "grpc": 0}
+        """Requests that were refused for their key."""
         asks = [("http", self._http), ("http", self._http), ("grpc", self._grpc)]
         self._threads = [threading.Thread(target=self._run, args=each) for each in asks]
 
@@ -115,56 +168,90 @@ class Load:
         for thread in self._threads:
             thread.join(30)
 
-    def _run(self, over: str, ask: Callable[[], Iterator[bool]]) -> None:
+    def _run(self, over: str, ask: Callable[[], Iterator[str]]) -> None:
         asking = ask()
         while not self._stop.is_set():
             try:
-                if next(asking):
-                    self.answered[over] += 1
-                else:
-                    self.lost.append(f"{over}: a wrong answer")
+                said = next(asking)
             except Exception as error:  # whatever it is, a request was lost
                 self.lost.append(f"{over}: {error!r}")
                 asking = ask()
+                continue
+            if said == "answered":
+                self.answered[over] += 1
+            elif said == "refused":
+                self.refused[over] += 1
+            else:
+                self.lost.append(f"{over}: {said}")
 
-    def _http(self) -> Iterator[bool]:
+    def _http(self) -> Iterator[str]:
+        headers = HEADERS | (bearer(self._key) if self._key else {})
         while True:
             connection = http.client.HTTPSConnection(
                 "localhost", self._served.port, timeout=30, context=self._served.context
             )
             with closing(connection):
                 for _ in range(5):
-                    connection.request("POST", PATH, BODY, HEADERS)
+                    connection.request("POST", PATH, BODY, headers)
                     reply = connection.getresponse()
-                    yield reply.read().startswith(b'{"predictions"') and reply.status == 200
+                    body = reply.read()
+                    if reply.status == 200 and body.startswith(b'{"predictions"'):
+                        yield "answered"
+                    else:
+                        yield "refused" if reply.status == 401 else f"{reply.status} {body!r}"
 
-    def _grpc(self) -> Iterator[bool]:
+    def _grpc(self) -> Iterator[str]:
+        metadata = (("x-api-key", self._key),) if self._key else ()
         while True:
             with self._served.channel() as channel:
-                health = health_pb2_grpc.HealthStub(channel)
+                infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
                 for _ in range(5):
-                    request = health_pb2.HealthCheckRequest(service="conformance")
-                    yield health.Check(request, timeout=30).status == 1
+                    try:
+                        answer = infer(MESSAGE, metadata=metadata, timeout=30)
+                    except grpc.RpcError as error:
+                        if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                            raise
+                        yield "refused"
+                    else:
+                        named = pb.ModelInferResponse.FromString(answer).model_name
+                        yield "answered" if named == "conformance" else "another answer"
 
 
-def test_certificates_replaced_fifty_times_under_load_lose_no_request(served: Served) -> None:
-    before = metric(served, f'{names.CERTIFICATE_RELOADS}{{result="replaced"}}')
-    with Load(served) as load:
+def test_certificates_replaced_fifty_times_under_load_lose_no_request(each: Served) -> None:
+    before = metric(each, f'{names.CERTIFICATE_RELOADS}{{result="replaced"}}')
+    with Load(each) as load:
         for number in range(REPLACED):
-            served.replace(number)
-            served.until(lambda: served.subject() == f"number {number}")  # noqa: B023  (called at once)
+            each.replace(number)
+            each.until(lambda: each.subject() == f"number {number}")  # noqa: B023  (called at once)
             if number % 10 == 0:
-                assert served.subject(of_grpc=True) == f"number {number}"
+                each.until(lambda: each.subject(of_grpc=True) == f"number {number}")  # noqa: B023  (called at once)
     assert load.lost == []
+    assert not any(load.refused.values())
     assert min(load.answered.values()) > REPLACED
-    replaced = metric(served, f'{names.CERTIFICATE_RELOADS}{{result="replaced"}}') - before
-    assert replaced == REPLACED
+    replaced = metric(each, f'{names.CERTIFICATE_RELOADS}{{result="replaced"}}') - before
+    # each of several processes follows the files by itself, and may leave one out
+    assert replaced >= REPLACED if each.key else replaced == REPLACED
+
+
+def test_keys_revoked_under_load_are_refused_and_no_other_request_is_lost(keyed: Served) -> None:
+    with Load(keyed) as others:
+        for name, key in keyed.going.items():
+            with Load(keyed, key) as load:
+                keyed.until(lambda: min(load.answered.values()) > 20)
+                assert not any(load.refused.values())
+                revoke_keys(keyed.file, [name], datetime.now(UTC))
+                keyed.until(lambda: min(load.refused.values()) > 20)
+            assert load.lost == []
+    assert others.lost == []
+    assert not any(others.refused.values())
 
 
 def metric(served: Served, series: str) -> float:
     """A metric's value; 0 where it has none yet."""
-    status, text = fetch(served.server.metrics_url, served.context)
-    assert status == 200
+    headers = bearer(served.scraper) if served.scraper else {}
+    asked = urllib.request.Request(served.server.metrics_url, headers=headers)
+    with urllib.request.urlopen(asked, timeout=30, context=served.context) as reply:
+        text = reply.read().decode()
     found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
@@ -260,34 +347,48 @@ async def test_the_names_of_a_clients_certificate_are_known_over_grpc(tmp_path: 
 
 
 @pytest.mark.skipif(not INSTALLED, reason=WHY)
-def test_prometheus_scrapes_over_tls_with_a_client_certificate_and_a_bearer_token(
-    served: Served, tmp_path: Path
+def test_prometheus_scrapes_over_tls_with_a_client_certificate_or_a_scraper_s_key(
+    served: Served, keyed: Served, tmp_path: Path
 ) -> None:
-    how = {
-        "scheme": "https",
-        "authorization": {"type": "Bearer", "credentials": "sk-of-the-scraper"},
-        "tls_config": {
-            "ca_file": str(served.authority.path), "server_name": "localhost",
-            "cert_file": str(served.client.certificate), "key_file": str(served.client.key),
-        },
+    own = {"cert_file": str(served.client.certificate), "key_file": str(served.client.key)}
+    keys = {"right": keyed.scraper, "wrong": "st_of_nobody", "asker": keyed.key}
+    jobs = [scraping(served, "certified", **own)]
+    jobs += [
+        scraping(keyed, name) | {"authorization": {"credentials": key}}
+        for name, key in keys.items()
+    ]  # fmt: skip
+    with RealPrometheus(tmp_path / "prometheus", [], jobs=jobs) as judge:
+        up = judge.until(lambda: len(found := judge.values("up", "job")) == 4 and found)
+        assert up == {"certified": 1.0, "right": 1.0, "wrong": 0.0, "asker": 0.0}
+        expiries = judge.query(names.CERTIFICATE_EXPIRY)
+    files = {(each["metric"]["job"], each["metric"]["file"]) for each in expiries}
+    assert files == {
+        ("certified", "tls_cert"), ("certified", "tls_client_ca"), ("right", "tls_cert"),
     }  # fmt: skip
-    with RealPrometheus(tmp_path / "prometheus", [served.server.metrics_url], how=how) as judge:
-        found = judge.until(lambda: judge.values(names.CERTIFICATE_EXPIRY, "file"))
-        assert set(found) == {"tls_cert", "tls_client_ca"}
-        assert judge.values("up", "job") == {"seatrial": 1.0}
 
 
-def test_workers_serve_tls_and_follow_its_files(
-    tmp_path: Path, serve: Callable[..., Server]
-) -> None:
-    served = Served(tmp_path, serve, "--workers", "2", "--drain-window-s", "0")
-    served.until(lambda: sum("gRPC on port" in line for line in served.server.log) == 2)
-    served.replace(7)
-    # each process reads them, the supervisor for the metrics' port
+def scraping(served: Served, name: str, **more: str) -> dict[str, Any]:
+    """How Prometheus scrapes a server over TLS."""
+    trusted = {"ca_file": str(served.authority.path), "server_name": "localhost"}
+    where = [{"targets": [served.server.metrics_url.split("/")[2]]}]
+    return {
+        "job_name": name, "scheme": "https", "tls_config": trusted | more, "static_configs": where,
+    }  # fmt: skip
+
+
+def test_workers_follow_the_files_of_tls(keyed: Served) -> None:
     series = f'{names.CERTIFICATE_RELOADS}{{result="replaced"}}'
-    served.until(lambda: metric(served, series) == 2)
-    assert {served.subject() for _ in range(10)} == {"number 7"}
-    assert sum("certificate replaced" in line for line in served.server.log) == 3
+    before, told = metric(keyed, series), replaced_in(keyed)
+    keyed.replace(7)
+    # each process reads them, the supervisor for the metrics' port
+    keyed.until(lambda: metric(keyed, series) == before + 2)
+    assert {keyed.subject() for _ in range(10)} == {"number 7"}
+    keyed.until(lambda: replaced_in(keyed) == told + 3)
+
+
+def replaced_in(served: Served) -> int:
+    """How many lines of the log tell of a new certificate."""
+    return sum("certificate replaced" in line for line in served.server.log)
 
 
 def test_a_bad_file_at_start_is_an_error_of_the_command_line(tmp_path: Path) -> None:

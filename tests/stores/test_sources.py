@@ -16,6 +16,7 @@ from support.toys import fake_runtimes, toy_bundle, toy_golden
 
 from seatrial_contracts.errors import DeclarationError, StoreError
 from seatrial_serve.models.sources import Sources
+from seatrial_serve.process.audit_log import recording
 from seatrial_serve.stores.address import InRegistry, InStore
 from seatrial_serve.stores.in_files import push_to_files
 from seatrial_serve.stores.in_registry import push_to_registry
@@ -84,13 +85,14 @@ async def test_a_watched_tag_is_polled(tmp_path: Path, registry: SmallRegistry) 
 
 
 @pytest.mark.parametrize(
-    ("break_it", "says"),
+    ("break_it", "says", "code"),
     [
-        (take_down, "404"),
-        (lambda registry: setattr(registry, "cut", 2000), "layer|no connection"),
+        (take_down, "404", "failed"),
+        (lambda registry: setattr(registry, "cut", 2000), "layer|no connection", "failed"),
         (
             lambda registry: setattr(registry, "blob", lambda data: bytes(len(data))),
             "manifest none",
+            "E_BUNDLE_CHANGED",
         ),
     ],
     ids=["gone", "stops half way", "other bytes"],
@@ -98,11 +100,30 @@ async def test_a_watched_tag_is_polled(tmp_path: Path, registry: SmallRegistry) 
 async def test_a_store_that_fails_changes_nothing_and_is_named(
     break_it: Callable[[SmallRegistry], None],
     says: str,
+    code: str,
     tmp_path: Path,
     registry: SmallRegistry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     address = push(registry, tmp_path, "1.0.0")
+    with recording(tmp_path / "audit.jsonl"):
+        await fail_and_mend(registry, address, tmp_path, break_it, says, caplog)
+    lines = map(json.loads, (tmp_path / "audit.jsonl").read_bytes().splitlines())
+    fetches = [line for line in lines if line["event"] == "fetch"]
+    assert [(line["address"], line["result"]) for line in fetches] == [
+        (address, code), (address, "ok"),
+    ]  # fmt: skip
+    assert any(part in fetches[0]["fault"] for part in says.split("|"))
+
+
+async def fail_and_mend(
+    registry: SmallRegistry,
+    address: str,
+    tmp_path: Path,
+    break_it: Callable[[SmallRegistry], None],
+    says: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with run_app(address) as running:
         push(registry, tmp_path, "1.1.0")
         break_it(registry)
@@ -134,9 +155,12 @@ async def test_a_registry_that_is_down_at_the_start_is_served_from_the_cache(
         assert (await told(running))["from_cache"][0]["address"] == address
 
 
-def test_a_registry_that_is_down_and_was_never_asked_stops_the_start() -> None:
-    with pytest.raises(StoreError, match="no connection"):
-        Sources(("oci://127.0.0.1:9/toy:1",)).look()
+def test_a_registry_that_is_down_and_was_never_asked_stops_the_start(tmp_path: Path) -> None:
+    address, log = "oci://127.0.0.1:9/toy:1", tmp_path / "audit.jsonl"
+    with pytest.raises(StoreError, match="no connection"), recording(log):
+        Sources((address,)).look()
+    _, line = map(json.loads, log.read_bytes().splitlines())
+    assert (line["event"], line["address"], line["result"]) == ("fetch", address, "failed")
 
 
 async def test_a_digest_that_the_cache_holds_needs_no_registry(

@@ -20,7 +20,7 @@ WHY = "Prometheus is not installed: apt-get install --no-install-recommends prom
 class RealPrometheus:
     """A real Prometheus that scrapes `targets` (metrics URLs) every second. Use `with`.
 
-    It evaluates `rules` where given, and reports to `alertmanager` (host:port). `how`: more of how
+    It evaluates `rules` where given, and reports to `alertmanager` (host:port). `jobs`: what else
     it scrapes, as its configuration has it.
     """
 
@@ -30,7 +30,7 @@ class RealPrometheus:
         targets: Sequence[str],
         rules: str = "",
         alertmanager: str = "",
-        how: Mapping[str, Any] | None = None,
+        jobs: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -38,12 +38,12 @@ class RealPrometheus:
         self._folder, self._log = folder, folder / "log"
         (folder / "rules.yaml").write_text(rules or "groups: []\n")
         hosts = [urllib.parse.urlsplit(url).netloc for url in targets]
-        jobs = [{"job_name": "seatrial", "static_configs": [{"targets": hosts}], **(how or {})}]
+        own = [{"job_name": "seatrial", "static_configs": [{"targets": hosts}]}] if hosts else []
         every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         config = {
             "global": every,
             "rule_files": [str(folder / "rules.yaml")],
-            "scrape_configs": jobs,
+            "scrape_configs": [*own, *jobs],
         }
         if alertmanager:
             config["alerting"] = {

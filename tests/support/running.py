@@ -46,6 +46,7 @@ class Running:
         lifecycle: ModelLifecycle,
         taps: Sampler,
         watch: Observers,
+        exchanges: Exchanges,
     ) -> None:
         self.app, self.client, self.repository, self.metrics, self.drain, self.lifecycle = (
             app,
@@ -55,7 +56,7 @@ class Running:
             drain,
             lifecycle,
         )
-        self.taps, self.watch = taps, watch
+        self.taps, self.watch, self.exchanges = taps, watch, exchanges
 
     async def ask(self, instances: Any, model: str = "toy", **options: Any) -> httpx.Response:
         return await self.client.post(
@@ -134,6 +135,8 @@ async def run_app(
             httpx.AsyncClient(transport=transport, base_url="http://toy") as client,
         ):
             try:
-                yield Running(app, client, repository, metrics, drain, lifecycle, tapped, watch)
+                yield Running(
+                    app, client, repository, metrics, drain, lifecycle, tapped, watch, exchanges
+                )
             finally:
                 await asyncio.to_thread(watch.close)

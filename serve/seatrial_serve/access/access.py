@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from seatrial_contracts.errors import MissingExtra, Refusal, SeatrialError, Unavailable
-from seatrial_serve.access.caller import Caller
+from seatrial_serve.access.caller import Caller, EndedKey, Use
 from seatrial_serve.access.keys_file import Certificate, Granted, Key, Oidc, read_keys
 from seatrial_serve.access.secret import Hash, hash_of, parts_of
 from seatrial_serve.process.audit_log import record
@@ -35,8 +35,8 @@ log = logging.getLogger("seatrial.access")
 AUTHORIZATION, API_KEY = b"authorization", b"x-api-key"
 BEARER = b"bearer "
 MOST_CREDENTIAL_BYTES = 16 * 1024
-MOST_WRONG, MOST_TOKENS = 4096, 4096
-"""How many wrong credentials, and tokens, are remembered: the latest."""
+MOST_WRONG, MOST_TOKENS, MOST_SUBJECTS = 4096, 4096, 4096
+"""How many wrong credentials, tokens and subjects of tokens are remembered: the latest."""
 MOST_WAITING, MOST_OF_CLIENT = 64, 8
 """Credentials that may wait to be verified at once, and those of one address. One that many
 requests carry counts once."""
@@ -77,6 +77,8 @@ class Access:
         self._state = self._read(None)
         self._verified: dict[bytes, Caller] = {}
         self._tokens: OrderedDict[bytes, Caller] = OrderedDict()
+        self._subjects: OrderedDict[Hashable, tuple[str, Use]] = OrderedDict()
+        """Of tokens: what shares go by -> name and use."""
         self._wrong: OrderedDict[bytes, Refusal] = OrderedDict()
         self._running: dict[bytes, Future[Caller | Refusal]] = {}
         self._lock = threading.Lock()
@@ -96,6 +98,7 @@ class Access:
         assert self._thread is not None
         self._thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.record_uses()
 
     def known(self, headers: Mapping[bytes, bytes]) -> Caller | None:
         """Whom these headers name, if that was verified before and holds. Any thread, no waiting.
@@ -118,7 +121,10 @@ class Access:
     def by_certificate(self, names: Iterable[str]) -> Caller | None:
         """Whom a client's certificate names; None where no name of it may ask anything."""
         certificates = self._state.certificates
-        return next((certificates[name][1] for name in names if name in certificates), None)
+        caller = next((certificates[name][1] for name in names if name in certificates), None)
+        if caller is not None and not caller.use.seen:
+            self._record_first_use(caller)
+        return caller
 
     async def caller_of(
         self, headers: Sequence[tuple[bytes, bytes]], address: Hashable, names: Iterable[str] = ()
@@ -168,7 +174,12 @@ class Access:
         state = self._state
         tokens = state.tokens if parts_of(value) is None and value.count(".") == 2 else None
         try:
-            caller = tokens.caller(value) if tokens is not None else self._holder(state, value)
+            if tokens is None:
+                caller = self._holder(state, value)
+            else:
+                caller = tokens.caller(value)
+                caller.use = self._use_of(caller, state)
+            self._record_first_use(caller)
         except Refusal as refusal:
             with self._lock:
                 # a token may count later, and a key once the file has changed
@@ -196,9 +207,31 @@ class Access:
         key, caller = found
         if caller.over:
             got = "one that was revoked" if key.revoked is not None else "one that has expired"
-            raise Refusal("E_KEY", f"key '{key.name}'", got, "another", MEND)
-        record("key_first_used", key=caller.client, name=key.name)
+            raise EndedKey(caller, got)
         return caller
+
+    def _record_first_use(self, caller: Caller) -> None:
+        with self._lock:
+            seen, caller.use.seen = caller.use.seen, True
+        if not seen:
+            record("key_first_used", key=caller.client, name=caller.name)
+
+    def _use_of(self, caller: Caller, state: State) -> Use:
+        """What all tokens of a subject share: its rate, and how often it asked."""
+        with self._lock:
+            known = self._subjects.get(caller.client)
+            if known is not None:
+                self._subjects.move_to_end(caller.client)
+                return known[1]
+            use = Use(rate_of(state))
+            self._subjects[caller.client] = caller.name, use
+            if len(self._subjects) > MOST_SUBJECTS:
+                client, (name, oldest) = self._subjects.popitem(last=False)
+                record_use(client, name, oldest)
+                for other in self._tokens.values():
+                    if other.use is oldest:
+                        other.end()  # which is verified again, and counted anew
+        return use
 
     def _digest(self, value: bytes) -> bytes:
         return hashlib.blake2b(value, key=self._pepper, digest_size=32).digest()
@@ -244,10 +277,12 @@ class Access:
                 for caller in self._tokens.values():
                     caller.end()
                 self._tokens.clear()
+            record_uses_of(before, self._subjects)  # also of what has ended, to the last request
+            if rate_of(state) != rate_of(before):
+                self._subjects.clear()
             self._verified = {
                 digest: caller for digest, caller in self._verified.items() if not caller.over
             }
-        record_uses_of(before)  # also of those that have ended, to the last request
         valid = sum(not caller.over for _, caller in state.keys.values())
         log.info("keys were read again: %d of %d are valid", valid, len(state.keys))
         record("keys_reloaded", result="ok", keys=len(state.keys), valid=valid)
@@ -276,15 +311,28 @@ class Access:
 
     def record_uses(self) -> None:
         """Tell the audit log how often each key was used since it was last told."""
-        record_uses_of(self._state)
+        with self._lock:
+            record_uses_of(self._state, self._subjects)
 
 
-def record_uses_of(state: State) -> None:
+def record_uses_of(state: State, subjects: Mapping[Hashable, tuple[str, Use]]) -> None:
     """See `Access.record_uses`."""
     for _, caller in (*state.keys.values(), *state.certificates.values()):
-        since = caller.used_since()
-        if since:
-            record("key_used", key=caller.client, name=caller.name, requests=since)
+        record_use(caller.client, caller.name, caller.use)
+    for client, (name, use) in subjects.items():
+        record_use(client, name, use)
+
+
+def record_use(client: Hashable, name: str, use: Use) -> None:
+    """Tell the audit log how often somebody asked since it was last told."""
+    since = use.since()
+    if since:
+        record("key_used", key=client, name=name, requests=since)
+
+
+def rate_of(state: State) -> float | None:
+    """How many requests a second a subject of tokens may send; None: any number."""
+    return None if state.oidc is None else state.oidc.requests_per_s
 
 
 def kept(before: Mapping[str, tuple[G, Caller]], name: str, granted: G) -> tuple[G, Caller]:

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, Valid
 from seatrial_contracts.bundle_files import described
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
-from seatrial_serve.access.caller import EVERY, Caller, Grant, Scope
+from seatrial_serve.access.caller import EVERY, Caller, Grant, Scope, Use
 from seatrial_serve.access.secret import Hash, new_key
 
 MOST_FILE_BYTES = 8 * 2**20
@@ -77,7 +77,7 @@ class Key(Granted):
     def caller(self) -> Caller:
         """See `Granted`."""
         client = f"key {self.id}"
-        return Caller(client, self.name, self.grants, self.until_s, self.requests_per_s)
+        return Caller(client, self.name, self.grants, self.until_s, Use(self.requests_per_s))
 
     @property
     def until_s(self) -> float:
@@ -97,7 +97,7 @@ class Certificate(Granted):
     def caller(self) -> Caller:
         """See `Granted`."""
         client = f"certificate {self.name}"
-        return Caller(client, self.name, self.grants, per_s=self.requests_per_s)
+        return Caller(client, self.name, self.grants, use=Use(self.requests_per_s))
 
 
 class TokenGrant(_Strict):
@@ -119,7 +119,7 @@ class Oidc(_Strict):
     """The claim that holds values: a text of words, or a list."""
     grants: Annotated[tuple[TokenGrant, ...], Field(min_length=1)]
     requests_per_s: Rate | None = None
-    """For each subject."""
+    """For each subject, whatever tokens it comes with."""
 
     def beside(self, path: Path) -> Oidc:
         """The same with its relative path begun at the folder of the file of keys."""

@@ -22,7 +22,7 @@ FILES = ("/console/static/", "/docs-static/")
 METRICS = "/metrics"
 READS = ("GET", "HEAD")
 MODEL = re.compile(r"/v[12]/models/(?P<name>[^/:]+)(?P<rest>.*)")
-ADMINISTERED = re.compile(r"/v2/repository/models/(?P<name>[^/]+)(?:/.*)?")
+ADMINISTERED = re.compile(r"/v2/repository/models/(?P<name>[^/]+)(?P<rest>/.*)?")
 MOUNTED = re.compile(r"/models/(?P<name>[^/]+)(?P<rest>/invoke)?")
 """SageMaker's paths to one of several models."""
 TASK = re.compile(r"/hf/(?P<name>[^/]+)")
@@ -31,6 +31,9 @@ ABOUT_ALL = frozenset(("stats",))
 VERBS = {":predict": Scope.INFER, ":feedback": Scope.FEEDBACK, "/infer": Scope.INFER}
 """How a path to a model, its version or its label ends."""
 INDEX = "/v2/repository/index"
+ACTIONS = {"/load": "load", "/unload": "unload"}
+OTHER = "another"
+"""A call of administration that is none of this server's."""
 
 
 class Needed(NamedTuple):
@@ -38,6 +41,8 @@ class Needed(NamedTuple):
 
     scope: Scope | None
     model: str | None = None
+    action: str = ""
+    """What a request for the scope `admin` does, as the audit log calls it."""
 
 
 OPEN = Needed(None)
@@ -65,11 +70,13 @@ class Paths:
         for pattern in (ADMINISTERED, MODEL, TASK, MOUNTED):
             match = pattern.fullmatch(tidy)
             if match is not None:
-                return Needed(scope_of(pattern, match, method), model_of(match))
+                scope = scope_of(pattern, match, method)
+                action = action_of(match, method) if scope is Scope.ADMIN else ""
+                return Needed(scope, model_of(match), action)
         if tidy.startswith("/v2/repository") and tidy != INDEX:
-            return Needed(Scope.ADMIN)
+            return Needed(Scope.ADMIN, None, OTHER)
         if tidy == "/models" and method not in READS:
-            return Needed(Scope.ADMIN)
+            return Needed(Scope.ADMIN, None, "load" if method == "POST" else OTHER)
         return Needed(Scope.READ)
 
 
@@ -84,6 +91,13 @@ def scope_of(pattern: re.Pattern[str], match: re.Match[str], method: str) -> Sco
             return Scope.INFER
         return Scope.READ if method in READS else Scope.ADMIN
     return next((scope for end, scope in VERBS.items() if match["rest"].endswith(end)), Scope.READ)
+
+
+def action_of(match: re.Match[str], method: str) -> str:
+    """What a request to a path of administration does."""
+    if match.re is ADMINISTERED:
+        return ACTIONS.get(match["rest"], OTHER) if method == "POST" else OTHER
+    return "unload" if method == "DELETE" else OTHER
 
 
 def model_of(match: re.Match[str]) -> str | None:

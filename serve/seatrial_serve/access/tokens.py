@@ -52,7 +52,7 @@ class TokenVerifier:
         ]
         return Caller(
             f"token {self._oidc.issuer} {subject}", subject, granted,
-            float(claims["exp"]) + LEEWAY_S, self._oidc.requests_per_s,
+            float(claims["exp"]) + LEEWAY_S,
         )  # fmt: skip
 
     def _key(self, token: str) -> jwt.PyJWK:

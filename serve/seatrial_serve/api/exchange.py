@@ -17,6 +17,7 @@ from typing import NamedTuple, Self, TypeVar
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_serve.access.access import Access
 from seatrial_serve.access.caller import Caller, Scope
+from seatrial_serve.api.audit import AdminAudit
 from seatrial_serve.http.body import ClientLeft, Pace
 from seatrial_serve.http.busy_poll import BusyPoll
 from seatrial_serve.metrics.metrics import NOBODY, Metrics
@@ -85,6 +86,10 @@ class Exchanges:
     access: Access | None = None
     """Who may ask what; None: everybody may ask everything."""
     busy_poll: BusyPoll = field(default_factory=BusyPoll)
+    audit: AdminAudit = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "audit", AdminAudit(self.repository))
 
 
 class Exchange:

@@ -15,6 +15,7 @@ from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.api.exchange import JSON, Exchanges, Reply
 from seatrial_serve.api.guard import Guard
 from seatrial_serve.api.http_request import (
+    REQUEST_ID,
     Answering,
     AsgiExchange,
     Form,
@@ -61,8 +62,6 @@ READ_BY_PAGES = re.compile(
     r"/v1/models(/[^:]+)?|/v2|/v2/(health|models)(/.+)?|/openapi\.json|/info"
 )
 """What pages of listed origins may read."""
-REQUEST_ID = "seatrial.request_id"
-"""Where a scope holds the request's id for the framework's routes."""
 
 
 class DefaultExchange(AsgiExchange):
@@ -152,6 +151,8 @@ class FastPath:
         shape = plain_error if route is None else route.error
         status, _, body, extra = answer_to(error, request_id, shape)
         shared = self._exchanges
+        if self._guard is not None:
+            self._guard.audit(scope, error, request_id)
         record_refusal(shared.metrics, shared.observers, error, request_id)
         unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         reply = Reply(body, JSON, [*extra, *ERROR_HEADERS])

@@ -11,7 +11,8 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from seatrial_contracts.errors import Refusal, SeatrialError
-from seatrial_serve.access.caller import Caller
+from seatrial_serve.access.access import Access
+from seatrial_serve.access.caller import Caller, Scope
 from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.v2.grpc_wire import malformed
@@ -163,6 +164,23 @@ def told(error: Exception) -> str:
 def encoded_bytes(text: str) -> int:
     """The bytes of a text as a header of gRPC's, which writes other than plain ones as `%0A`."""
     return sum(1 if 32 <= byte < 127 and byte != ord("%") else 3 for byte in text.encode())
+
+
+async def let_in(
+    access: Access | None, context: Context, address: str, scope: Scope, model: str | None = None
+) -> None:
+    """Note in `ASKED_BY` who makes the call of this task, from an address.
+
+    Without `access` everybody may make every call. Raises `Refusal` where that one may not ask this
+    of a model, or of none, and `Unavailable` above its rate.
+    """
+    if access is None:
+        return
+    headers = tuple(headers_of(context).items())
+    caller = await access.caller_of(headers, address, peer_names_of(context))
+    ASKED_BY.set(caller)
+    caller.check(scope, model)
+    caller.count()
 
 
 def peer_names_of(context: Context) -> tuple[str, ...]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
 
-from seatrial_contracts.errors import Unavailable
-from seatrial_serve.api.grpc_call import Context, abort, address_of, headers_of, receive_small
+from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_serve.access.access import Access
+from seatrial_serve.access.caller import Scope
+from seatrial_serve.api.grpc_call import (
+    ASKED_BY,
+    Context,
+    abort,
+    address_of,
+    headers_of,
+    let_in,
+    receive_small,
+)
 from seatrial_serve.http.forwarded import TrustedProxies
 from seatrial_serve.http.headers import request_id_of
 from seatrial_serve.process.budget import Places
@@ -32,9 +42,17 @@ class HealthService:
     each message on the event loop, however long it is.
     """
 
-    def __init__(self, proxies: TrustedProxies | None = None) -> None:
-        """`proxies`: those whose word on clients counts."""
-        self._proxies = proxies
+    def __init__(
+        self,
+        proxies: TrustedProxies | None = None,
+        access: Access | None = None,
+        open_to_all: Collection[str] = ("",),
+    ) -> None:
+        """`proxies`: those whose word on clients counts.
+
+        `access`: who may ask about services that are not `open_to_all`; None: everybody.
+        """
+        self._proxies, self._access, self._open = proxies, access, frozenset(open_to_all)
         self._states: dict[str, Any] = {"": Status.SERVING}
         self._changed = asyncio.Event()
         self._places = Places(MOST_OF_CLIENT, MOST_WATCHES)
@@ -63,6 +81,8 @@ class HealthService:
                 if not placed:
                     raise Unavailable("E_OVERLOADED", "more calls are awaited than there may be")
                 request = await receive_small(context, health_pb2.HealthCheckRequest)
+                if request.service not in self._open:
+                    await let_in(self._access, context, client, Scope.READ, request.service)
             except Exception as error:  # every error becomes one answer; a bug is logged there
                 await abort(context, error, request_id_of(headers_of(context)))
                 raise
@@ -96,7 +116,7 @@ class HealthService:
         return Status(status=status)
 
     async def watch(self, request: Any, context: Context) -> None:
-        """How it stands now, and whenever that changes."""
+        """How it stands now, and whenever that changes, as long as its caller may know."""
         client = address_of(context, self._proxies)
         if not self._places.take(client):
             await context.abort(
@@ -106,10 +126,15 @@ class HealthService:
             last = None
             while not self._closed:
                 changed = self._changed
+                caller = ASKED_BY.get()
+                if caller is not None:
+                    caller.check(Scope.READ, request.service)
                 status = self._states.get(request.service, Status.SERVICE_UNKNOWN)
                 if status != last:
                     await context.write(Status(status=status))
                 last = status
                 await changed.wait()
+        except Refusal as refusal:
+            await abort(context, refusal, request_id_of(headers_of(context)))
         finally:
             self._places.give_back(client)

@@ -78,7 +78,7 @@ class GrpcListener:
         self._grace_s = grace_s
         self._shared_port, self._certificates = shared_port, certificates
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._health = HealthService(service.proxies)
+        self._health = HealthService(service.proxies, service.access, ("", SERVICE))
         self._told: dict[str, int] = {}
         """Service or model -> the status that health checks know of it."""
         self.port = port

@@ -18,11 +18,17 @@ from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.clock import now_s
 
-CALLER = "seatrial.caller"
-"""Where a scope holds who asks, if that is known."""
+CALLER, REQUEST_ID = "seatrial.caller", "seatrial.request_id"
+"""Where a scope holds who asks, if that is known, and the request's id for the framework."""
 TIMEOUT, TRACEPARENT = b"x-request-timeout-ms", b"traceparent"
 TIMING, SERVER_TIMING = b"x-server-timing", b"server-timing"
 """What a client asks for the times of its request with, as 1, and what they come in."""
+
+
+def address_of(scope: Scope) -> str:
+    """The address that a request comes from."""
+    client = scope.get("client")
+    return client[0] if client else "an unknown address"
 
 
 class HttpExchange(Exchange):

@@ -15,8 +15,8 @@ from seatrial_contracts.bundle_files import described
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_contracts.manifest import NAME
 from seatrial_serve.access.caller import Scope
-from seatrial_serve.api.audit import audited_route
-from seatrial_serve.api.routing import check_caller, json_response, may_read
+from seatrial_serve.api.audit import AdminAudit
+from seatrial_serve.api.routing import audited, check_caller, json_response, may_read
 from seatrial_serve.api.v2_routes import read_asked
 from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.repository import Repository
@@ -36,15 +36,17 @@ class Named(BaseModel):
     url: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
-def multi_model_router(repository: Repository, lifecycle: ModelLifecycle) -> APIRouter:
-    """Return the routes that load, list and unload models."""
+def multi_model_router(
+    repository: Repository, lifecycle: ModelLifecycle, audit: AdminAudit
+) -> APIRouter:
+    """Return the routes that load, list and unload models; `audit` writes loads and unloads."""
     router = APIRouter(tags=["SageMaker"])
 
     @router.post(MODELS, summary="Serve the bundle in a folder")
     async def load(request: Request) -> Response:
         named = read_named(await read_asked(request))
-        check_caller(request, Scope.ADMIN, named.model_name)
-        with audited_route("load", named.model_name, repository, request):
+        with audited(audit, "load", named.model_name, request):
+            check_caller(request, Scope.ADMIN, named.model_name)
             try:
                 await lifecycle.mount(named.model_name, named.url)
             except Unavailable as error:
@@ -65,7 +67,7 @@ def multi_model_router(repository: Repository, lifecycle: ModelLifecycle) -> API
 
     @router.delete(MODEL, summary="Take a model out of service")
     async def unload(model: str, request: Request) -> Response:
-        with audited_route("unload", model, repository, request):
+        with audited(audit, "unload", model, request):
             told = shown(model, found(model))
             await lifecycle.unmount(model)
         return json_response(told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import orjson
@@ -11,7 +12,8 @@ from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.access.caller import Caller, Scope
-from seatrial_serve.api.http_request import CALLER
+from seatrial_serve.api.audit import AdminAudit, AdminCall
+from seatrial_serve.api.http_request import CALLER, REQUEST_ID, address_of
 from seatrial_serve.models.described import KnownModel
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.repository import Repository
@@ -83,6 +85,19 @@ def caller_of(request: Request) -> Caller | None:
     """Who sends this request; None where everybody may ask everything."""
     caller: Caller | None = request.scope.get(CALLER)
     return caller
+
+
+def audited(
+    audit: AdminAudit, action: str, model: str, request: Request
+) -> AbstractContextManager[None]:
+    """Write how a call of administration over HTTP ends."""
+    scope = request.scope
+    return audit.audited(
+        AdminCall(
+            action, model, address_of(scope), "HTTP", scope[REQUEST_ID],
+            lambda: caller_of(request),
+        )
+    )  # fmt: skip
 
 
 def found(repository: Repository, name: str, version: str | None = None) -> Entry:

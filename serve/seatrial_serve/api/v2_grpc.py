@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import grpc
@@ -15,7 +14,7 @@ from google.protobuf.message import Message
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.access.caller import Caller, Scope
-from seatrial_serve.api.audit import audited, said_of
+from seatrial_serve.api.audit import AdminCall
 from seatrial_serve.api.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, Job, Reply
 from seatrial_serve.api.grpc_call import (
     ASKED_BY,
@@ -23,7 +22,7 @@ from seatrial_serve.api.grpc_call import (
     abort,
     address_of,
     headers_of,
-    peer_names_of,
+    let_in,
     receive,
     receive_small,
     too_large,
@@ -181,7 +180,7 @@ class InferenceService:
         """
         self._shared, self._calls, self._keeper = shared, calls, lifecycle
         self._repository, self._drain = shared.repository, shared.drain
-        self.proxies = proxies
+        self.proxies, self.access = proxies, shared.access
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
@@ -201,14 +200,18 @@ class InferenceService:
             "ModelConfig": (self.model_config, pb.ModelConfigRequest),
             "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest),
             "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
-            "RepositoryModelLoad": (self.model_load, pb.RepositoryModelLoadRequest),
-            "RepositoryModelUnload": (self.model_unload, pb.RepositoryModelUnloadRequest),
         }
         answers = {name: self._small(method, kind) for name, (method, kind) in methods.items()}
         answers["ModelInfer"] = self.model_infer
-        return {
+        handlers = {
             name: self._answering(answer, NEEDED.get(name, Scope.READ))
             for name, answer in answers.items()
+        }
+        load = self._administering("load", self.model_load, pb.RepositoryModelLoadRequest)
+        unload = self._administering("unload", self.model_unload, pb.RepositoryModelUnloadRequest)
+        return handlers | {
+            "RepositoryModelLoad": self._answering(load, None),
+            "RepositoryModelUnload": self._answering(unload, None),
         }
 
     def _small(self, method: Method, kind: type[Message]) -> Answer:
@@ -220,14 +223,31 @@ class InferenceService:
 
         return answer
 
+    def _administering(self, action: str, method: Method, kind: type[Message]) -> Answer:
+        """A call that changes which models are served.
+
+        Its message is read before its caller is asked for, so that a refusal names the model.
+        """
+
+        async def answer(context: Context) -> bytes:
+            asked: Any = await receive_small(context, kind)
+            model, address = asked.model_name, address_of(context, self.proxies)
+            request_id = request_id_of(headers_of(context))
+            call = AdminCall(action, model, address, "gRPC", request_id, ASKED_BY.get)
+            with self._shared.audit.audited(call):
+                await let_in(self.access, context, address, Scope.ADMIN, model)
+                reply: Message = await method(asked, context)
+            return reply.SerializeToString()
+
+        return answer
+
     def _answering(self, answer: Answer, scope: Scope | None) -> Handler:
         """Return the call's handler, which runs if there is a place for the call.
 
-        `scope`: what its caller needs; None: the call is open.
+        `scope`: what its caller needs; None: the call is open, or finds out by itself.
 
         Every error becomes one status; the request's id is trailing metadata.
         """
-        access = self._shared.access
 
         async def answer_call(_: Any, context: Context) -> bytes:
             headers = headers_of(context)
@@ -240,12 +260,8 @@ class InferenceService:
                     raise Unavailable(
                         "E_OVERLOADED", "more calls are on their way than there may be at once"
                     )
-                if access is not None and scope is not None:
-                    names = peer_names_of(context)
-                    caller = await access.caller_of(tuple(headers.items()), client, names)
-                    caller.check(scope)
-                    caller.count()
-                    ASKED_BY.set(caller)
+                if scope is not None:
+                    await let_in(self.access, context, client, scope)
                 return await answer(context)
             except ClientLeft:
                 raise asyncio.CancelledError from None  # which gRPC takes without a word
@@ -334,32 +350,22 @@ class InferenceService:
         )
 
     async def model_load(
-        self, asked: pb.RepositoryModelLoadRequest, context: Context
+        self, asked: pb.RepositoryModelLoadRequest, _: Context
     ) -> pb.RepositoryModelLoadResponse:
         """Load a model from the folder, or load it anew."""
         admin = self._admin()
-        check_caller(Scope.ADMIN, asked.model_name)
-        with self._audit("load", asked.model_name, context):
-            if asked.parameters:
-                want = "none: what is served is what was sealed"
-                raise Refusal("E_UNSUPPORTED", "parameters", "a configuration or files", want)
-            await admin.load(asked.model_name)
+        if asked.parameters:
+            want = "none: what is served is what was sealed"
+            raise Refusal("E_UNSUPPORTED", "parameters", "a configuration or files", want)
+        await admin.load(asked.model_name)
         return pb.RepositoryModelLoadResponse()
 
     async def model_unload(
-        self, asked: pb.RepositoryModelUnloadRequest, context: Context
+        self, asked: pb.RepositoryModelUnloadRequest, _: Context
     ) -> pb.RepositoryModelUnloadResponse:
         """Take a model out of service."""
-        admin = self._admin()
-        check_caller(Scope.ADMIN, asked.model_name)
-        with self._audit("unload", asked.model_name, context):
-            await admin.unload(asked.model_name)
+        await self._admin().unload(asked.model_name)
         return pb.RepositoryModelUnloadResponse()
-
-    def _audit(self, action: str, model: str, context: Context) -> AbstractContextManager[None]:
-        who = said_of(ASKED_BY.get(), address_of(context, self.proxies))
-        request_id = request_id_of(headers_of(context))
-        return audited(action, model, self._repository, who=who, over="gRPC", request_id=request_id)
 
     def _admin(self) -> ModelLifecycle:
         if self._keeper is None:

@@ -11,8 +11,9 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.api.audit import audited_route
+from seatrial_serve.api.audit import AdminAudit
 from seatrial_serve.api.routing import (
+    audited,
     found,
     in_turns,
     json_response,
@@ -41,10 +42,13 @@ TRITON_TYPE = b"text/plain"
 """What tritonclient's asyncio client calls its JSON."""
 
 
-def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRouter:
+def v2_router(
+    repository: Repository, lifecycle: ModelLifecycle | None, audit: AdminAudit
+) -> APIRouter:
     """Return the routes of metadata, configuration, statistics and the repository's index.
 
-    With a lifecycle, which is the administrator's, the router also loads and unloads models.
+    With a lifecycle, which is the administrator's, the router also loads and unloads models, and
+    `audit` writes each of these calls.
     """
     router = APIRouter(tags=["open inference protocol"])
 
@@ -94,7 +98,7 @@ def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRo
         return json_response([each for each in told if may_read(request, each["name"])])
 
     if lifecycle is not None:
-        add_admin(router, repository, lifecycle)
+        add_admin(router, lifecycle, audit)
     return router
 
 
@@ -103,7 +107,7 @@ async def metadata_of(repository: Repository, entry: Entry) -> dict[str, Any]:
     return model_metadata(repository.versions(entry.name), await known_model(repository, entry))
 
 
-def add_admin(router: APIRouter, repository: Repository, lifecycle: ModelLifecycle) -> None:
+def add_admin(router: APIRouter, lifecycle: ModelLifecycle, audit: AdminAudit) -> None:
     """Loading and unloading."""
 
     @router.post(
@@ -111,14 +115,14 @@ def add_admin(router: APIRouter, repository: Repository, lifecycle: ModelLifecyc
         summary="Load a model from the folder, or load it anew",
     )
     async def load(model: str, request: Request) -> Response:
-        with audited_route("load", model, repository, request):
+        with audited(audit, "load", model, request):
             refuse_overrides(await read_asked(request))
             await lifecycle.load(model)
         return Response()
 
     @router.post("/v2/repository/models/{model}/unload", summary="Take a model out of service")
     async def unload(model: str, request: Request) -> Response:
-        with audited_route("unload", model, repository, request):
+        with audited(audit, "unload", model, request):
             await read_asked(request)
             await lifecycle.unload(model)
         return Response()

@@ -14,7 +14,8 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from heapq import nsmallest
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import (
@@ -77,8 +78,22 @@ UNUSUAL = frozenset(
     (b"content-encoding", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin")
 )
 """A request with one of these headers is looked at closely, and answered over ASGI."""
-Refused = Callable[[SeatrialError, str], None]
-"""Takes what a request was refused for before it reached the application, and the request's id."""
+
+
+class Asked(NamedTuple):
+    """What a request's head asked for, and from where."""
+
+    method: str
+    path: str
+    """Percent-decoded."""
+    address: str
+
+
+Refused = Callable[[SeatrialError, str, Asked | None], None]
+"""Takes what a request was refused for before it reached the application, and the request's id.
+
+`Asked` is None if the request has no whole head.
+"""
 
 
 class StrictProtocol(HttpToolsProtocol):
@@ -122,6 +137,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._ended = self._lingers = self._crowded = False
         self._refused: SeatrialError | None = None
         self._refused_id = ""
+        self._refused_head: Asked | None = None
         self.address: str | None = None
         """The client's."""
         self.peer_names: tuple[str, ...] = ()
@@ -491,6 +507,8 @@ class StrictProtocol(HttpToolsProtocol):
         try:
             framing = check_head(method, self.url, version, self.headers, self._hosts)
         except Refusal as refusal:
+            path = unquote(self.url.partition(b"?")[0].decode("latin-1"))
+            self._refused_head = Asked(method.decode("latin-1"), path, self.address or "")
             self._raise(refusal)
         self._chunked, self.expect_100_continue = framing
         if self._crowded:
@@ -619,7 +637,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._ended, self._refused_id = True, new_request_id()
         self._refused = self._refused or Refusal("E_HTTP", "request", "no valid HTTP", "HTTP/1.1")
         if self._tell_refused is not None:
-            self._tell_refused(self._refused, self._refused_id)
+            self._tell_refused(self._refused, self._refused_id, self._refused_head)
         self._stop_waiting()
         broken = (
             self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body

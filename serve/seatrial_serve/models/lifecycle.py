@@ -24,7 +24,7 @@ from seatrial_serve.metrics.process_metrics import resident_bytes
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.folder_rest import FolderRest
 from seatrial_serve.models.on_demand import OnDemand
-from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.repository import Repository, record_load
 from seatrial_serve.models.scan import FoundModel
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.audit_log import record
@@ -464,6 +464,7 @@ class ModelLifecycle:
             except Unavailable as error:
                 entry.state, entry.code, entry.reason = State.FAILED, error.code, str(error)
                 log.error("%s %s is not ready: %s", entry.name, entry.version, error)
+                record_load(entry, entry.code)
                 return
         with room:
             await self._load_now(entry)

@@ -9,12 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seatrial_contracts.bundle import read_manifest
-from seatrial_contracts.errors import BundleError, DeclarationError, Refusal, SeatrialError
+from seatrial_contracts.errors import (
+    BundleError,
+    DeclarationError,
+    Refusal,
+    SeatrialError,
+    shortened,
+)
 from seatrial_contracts.manifest import version_key
 from seatrial_contracts.receipt import now
 from seatrial_contracts.signature_files import read_signatures
 from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
 from seatrial_serve.models.selection import Selection, parse_selection
+from seatrial_serve.process.audit_log import record
 from seatrial_serve.stores.address import Folder, InRegistry, Remote, read_address
 from seatrial_serve.stores.cache import BundleCache, KeptBundle
 from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
@@ -22,6 +29,8 @@ from seatrial_serve.stores.resolve import keep_signed
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at, mark_of
 
 log = logging.getLogger("seatrial.sources")
+OK, FAILED = "ok", "failed"
+"""How looks at a store end, beside the codes of bundles that are refused."""
 
 
 @dataclass
@@ -149,17 +158,18 @@ class Sources:
         return any(changed)
 
     def _look_at(self, source: RemoteSource) -> bool:
-        before = source.held
+        before, code = source.held, OK
         try:
             held = before if self._is_as_before(source) else self._fetch(source)
             source.fault = ""
         except SeatrialError as error:
             held = before or self._recall(source)
+            source.fault, code = str(error), getattr(error, "code", FAILED)
             if held is None:
+                record_fetch(source, code)
                 raise
-            source.fault = str(error)
         source.held = held
-        self._tell(source, from_cache=before is None)
+        self._tell(source, code, from_cache=before is None)
         assert held is not None
         return (
             before is None
@@ -253,10 +263,11 @@ class Sources:
         }
         return Held(bundles, selections, known.single, known.mark, signatures)
 
-    def _tell(self, source: RemoteSource, *, from_cache: bool) -> None:
-        """Log a fault when it comes, changes or goes; not at each look."""
+    def _tell(self, source: RemoteSource, code: str, *, from_cache: bool) -> None:
+        """Log and record a fault when it comes, changes or goes; not at each look."""
         if source.fault == source.told:
             return
+        record_fetch(source, code)
         if not source.fault:
             log.info("%s answers again", source.address.shown)
         elif from_cache:
@@ -284,6 +295,11 @@ class Sources:
         for name in found.keys() & self._selected.keys():
             found[name] = selected_home(found[name], self._selected[name])
         return found
+
+
+def record_fetch(source: RemoteSource, result: str) -> None:
+    """Write to the audit log how a look at a store ended."""
+    record("fetch", address=source.address.shown, result=result, fault=shortened(source.fault))
 
 
 def held_homes(held: Held) -> list[Home]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+import os
+from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +13,8 @@ from seatrial_contracts.canonical import canonical_json, read_json, sha256
 
 FIRST = "0" * 64
 """What takes the place of a line before the first."""
+CHAIN = "chain"
+"""The field that names a line's chain, where a log has several: lines of a syslog have it."""
 
 
 class Chain(NamedTuple):
@@ -34,6 +39,20 @@ class Line(NamedTuple):
     """None for a line that is no record."""
 
 
+def line_of(event: logging.LogRecord, previous: str, **more: str) -> bytes:
+    """The line of an event, behind the line whose SHA-256 is `previous`."""
+    at = datetime.fromtimestamp(event.created, UTC).isoformat(timespec="milliseconds")
+    told = {
+        "at": at.removesuffix("+00:00") + "Z",
+        "event": event.msg,
+        "process": os.getpid(),
+        "previous": previous,
+        **more,
+        **getattr(event, "fields", {}),
+    }
+    return canonical_json(told)
+
+
 def lines_of(files: Iterable[Path]) -> Iterator[Line]:
     """The lines of files, the oldest first. Raises `OSError`.
 
@@ -52,20 +71,48 @@ def lines_of(files: Iterable[Path]) -> Iterator[Line]:
                     yield Line(f"{path}, line {number}", data, found)
 
 
-def follow_chain(files: Iterable[Path]) -> Chain:
-    """Follow the lines of files, the oldest first. Raises `OSError`."""
-    lines, last = 0, dict[str, str]()
-    newest = FIRST
+def follow_chain(files: Iterable[Path], first: Collection[str] = ()) -> Chain:
+    """Follow the lines of files, the oldest first.
+
+    A chain begins with the first line of a log, or behind a line whose digest is in `first`, which
+    must all be met. The first line says whether lines name their chains: all of them do, or none.
+    Raises `OSError`.
+    """
+    lines, newest, named = 0, FIRST, None
+    last, begun = dict[str, str](), set[str]()
+
+    def broken(fault: str) -> Chain:
+        return Chain(lines, newest, fault, len(last))
+
     for line in lines_of(files):
         if line.record is None:
-            return Chain(lines, newest, f"{line.where}: no record", len(last))
-        chain = str(line.record.get("chain", ""))
-        if chain in last and line.record["previous"] != last[chain]:
-            fault = f"{line.where}: not what followed the line before"
-            return Chain(lines, newest, fault, len(last))
+            return broken(f"{line.where}: got no record, want one that the server wrote")
+        named = CHAIN in line.record if named is None else named
+        if (CHAIN in line.record) is not named:
+            got = "no `chain`" if named else "a `chain`, which a file's lines do not have"
+            return broken(f"{line.where}: got {got}, want a line as those before it")
+        chain, previous = str(line.record.get(CHAIN, "")), line.record["previous"]
+        before = last.get(chain)
+        if before is None:
+            if previous not in (first or (FIRST,)) and (previous != FIRST or not named):
+                return broken(f"{line.where}: {unknown_start(previous)}")
+            begun.add(previous)
+        elif previous != before:
+            return broken(f"{line.where}: got a line that does not follow the one before it")
         newest = last[chain] = sha256(line.data)
         lines += 1
-    return Chain(lines, newest, "", len(last))
+    missing = next((each for each in first if each not in begun), None)
+    if missing is not None:
+        return broken(f"--first {missing}: got no line that follows it")
+    return broken("")
+
+
+def unknown_start(previous: str) -> str:
+    """What is said of a chain that begins behind a line that nobody named."""
+    if previous == FIRST:
+        return "got the first line of a log, want one that follows --first"
+    mend = f"give the older files too, or --first {previous} if that was their last line"
+    return f"got a line that follows another, want the first line of a log; {mend}"
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:

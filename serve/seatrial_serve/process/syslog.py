@@ -1,4 +1,4 @@
-"""Audit events to a syslog (RFC 5424), by a thread of their own: no request waits for it.
+"""Audit events to a syslog (RFC 5424).
 
 Each process has a chain of its own, under a name that its lines carry. Events wait while the syslog
 is away, and go there in their order when it is back.
@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import secrets
 import select
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener, SysLogHandler
+from logging.handlers import SysLogHandler
 from urllib.parse import urlsplit
 
-from seatrial_contracts.canonical import canonical_json, sha256
+from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.process.audit_lines import FIRST
+from seatrial_serve.process.audit_lines import CHAIN, FIRST, line_of
+from seatrial_serve.process.audit_writer import not_recorded
 
 log = logging.getLogger("seatrial.audit")
 PREFIX, LOCAL = "syslog:", "/dev/log"
-MOST_WAITING = 10_000
-"""Events that wait for a syslog; those beyond are lost, which the log says and the chain shows."""
 RETRY_S, TIMEOUT_S = 1.0, 5.0
 WANT = "syslog: for the local one, syslog:PATH of its socket, or syslog://HOST:PORT (TCP)"
 
@@ -40,7 +39,7 @@ class Syslog(SysLogHandler):
 
     def __init__(self, address: str | tuple[str, int], where: str) -> None:
         """`where` names the syslog in the log. It is connected to by the first event."""
-        self.stopping, self._where, self._away = threading.Event(), where, False
+        self._stopping, self._where, self._away = threading.Event(), where, False
         self._chain, self._last = secrets.token_hex(8), FIRST
         self._host, self._message = socket.gethostname() or "-", ""
         self._error: BaseException | None = None
@@ -61,17 +60,35 @@ class Syslog(SysLogHandler):
         else:
             self.socket = socket.create_connection(self.address, TIMEOUT_S)
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def write(self, events: Sequence[logging.LogRecord]) -> int:
+        """Send events one after another; return how many went there. See `AuditTarget`."""
+        for place, event in enumerate(events):
+            if not self._goes(event):
+                not_recorded(events[place:], f"{self._where} is away")
+                return place
+        return len(events)
+
+    def look(self) -> None:
+        """See `AuditTarget`."""
+
+    def stop(self) -> None:
+        """See `AuditTarget`."""
+        self._stopping.set()
+
+    def _goes(self, event: logging.LogRecord) -> bool:
         """Send an event, again and again while that fails, until the process stops."""
-        said = self._line(record)
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        if self._gave_up:
+            return False
+        said = line_of(event, self._last, **{CHAIN: self._chain})
+        at = datetime.fromtimestamp(event.created, UTC).isoformat(timespec="milliseconds")
         head = f"1 {at} {self._host} seatrial {os.getpid()} audit - "
         self._message = f"{head}{said.decode().rstrip()}" + ("" if self.unixsocket else "\n")
-        while not (self._gave_up or self._sent(record)):
-            if self.stopping.wait(RETRY_S):
+        while not self._sent(event):
+            if self._stopping.wait(RETRY_S):
                 self._gave_up = True
-        if self._gave_up:
-            log.error("an event '%s' was not recorded: %s is away", record.msg, self._where)
+                return False
+        self._last = sha256(said)
+        return True
 
     def _sent(self, record: logging.LogRecord) -> bool:
         """Send it once; say where the syslog goes away and comes back."""
@@ -110,60 +127,10 @@ class Syslog(SysLogHandler):
         """Keep what went wrong while sending."""
         self._error = sys.exc_info()[1]
 
-    def _line(self, record: logging.LogRecord) -> bytes:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        said = {
-            "at": at.removesuffix("+00:00") + "Z",
-            "event": record.msg,
-            "process": os.getpid(),
-            "chain": self._chain,
-            "previous": self._last,
-            **getattr(record, "fields", {}),
-        }
-        line = canonical_json(said)
-        self._last = sha256(line)
-        return line
-
     def _forget(self) -> None:
         if self.socket is not None:
             self.socket.close()
         self.socket = None  # type: ignore[assignment]
-
-
-class Waiting(QueueHandler):
-    """Hands events to the thread that sends them; one that finds no room is lost, and said."""
-
-    def __init__(self, waiting: queue.SimpleQueue[logging.LogRecord]) -> None:
-        super().__init__(waiting)
-        self._waiting = waiting
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        """Let it wait. Raises `queue.Full`."""
-        if self._waiting.qsize() >= MOST_WAITING:
-            raise queue.Full
-        self._waiting.put(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the standard library's name)
-        """There is no room."""
-        log.error("an event '%s' was not recorded: %d wait already", record.msg, MOST_WAITING)
-
-
-class SyslogAudit:
-    """A handler of events, and the thread that sends them."""
-
-    def __init__(self, target: str) -> None:
-        """Raises `DeclarationError` for a target that is none."""
-        self._syslog = Syslog(*read_target(target))
-        waiting = queue.SimpleQueue[logging.LogRecord]()
-        self.handler = Waiting(waiting)
-        self._listener = QueueListener(waiting, self._syslog)
-        self._listener.start()
-
-    def close(self) -> None:
-        """Send what waits, and stop; a syslog that is away is tried once more for each event."""
-        self._syslog.stopping.set()
-        self._listener.stop()
-        self._syslog.close()
 
 
 def read_target(target: str) -> tuple[str | tuple[str, int], str]:
