@@ -167,20 +167,27 @@ class Bundle:
         """
         self._require(CONTRACT)
         sha256 = self.verified_sha256(CONTRACT)
-        shared = CONTRACTS.get(sha256)
-        if shared is not None:
+        if (shared := CONTRACTS.get(sha256)) is not None:
             return shared
-        with self._reading("E_BUNDLE_CONTRACT", CONTRACT, "a contract of schema 1"):
-            contract = Contract.from_json(self.files[CONTRACT])
-            beside = [
-                name for field in contract.all_fields for name in field.kind.front_names(field.name)
-            ]
+        bare = self.bare_contract
+        with self._reading_contract():
+            beside = [name for each in bare.all_fields for name in each.kind.front_names(each.name)]
             for name in beside:
                 self._require(name)
-            contract = contract.with_files(self.files)
+            contract = bare.with_files(self.files)
         if sha256 and not beside:
             CONTRACTS[sha256] = contract
         return contract
+
+    @property
+    def bare_contract(self) -> Contract:
+        """The contract as its JSON has it: the files beside it are not read.
+
+        Raises `BundleError` where the JSON is no contract.
+        """
+        self._require(CONTRACT)
+        with self._reading_contract():
+            return Contract.from_json(self.files[CONTRACT])
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:
@@ -387,6 +394,9 @@ class Bundle:
 
     def _reading(self, code: str, name: str, want: str) -> AbstractContextManager[None]:
         return reading(code, f"{self.shown}, '{name}'", want, "export it again with this seatrial")
+
+    def _reading_contract(self) -> AbstractContextManager[None]:
+        return self._reading("E_BUNDLE_CONTRACT", CONTRACT, "a contract of schema 1")
 
     def receipts(self) -> list[Receipt]:
         """The newest receipts beside the bundle that are about this digest, the oldest first.

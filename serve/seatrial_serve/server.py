@@ -272,7 +272,8 @@ def open_grpc(
         settings.host,
         settings.grpc_port,
         settings.grace_s,
-        settings.grpc_message_bytes or grpc_listener.largest_body_bytes(exchanges.repository),
+        settings.grpc_message_bytes
+        or min(exchanges.repository.expected_body_bytes(), grpc_listener.MOST_MESSAGE_BYTES),
         shared_port=settings.workers > 1,
         certificates=certificates,
     )

@@ -253,8 +253,8 @@ class Settings(BaseSettings):
         le=2**31 - 1,
         description=(
             "Longest message over gRPC, decompressed; each contract's own limit holds below it. "
-            "By default the longest body that a model in the folder takes at start, "
-            "at least 4 MiB."
+            "By default the longest body that a model takes at start, as far as its contract was "
+            "verified, and at least 4 MiB."
         ),
     )
     metrics_port: int = Field(

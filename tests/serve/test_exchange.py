@@ -22,7 +22,7 @@ from seatrial_contracts.contract import DEFAULT_BODY_BYTES
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.api.grpc_call import client_of, receive
 from seatrial_serve.api.grpc_health import MOST_OF_CLIENT, HealthService, Status
-from seatrial_serve.api.grpc_listener import GrpcListener, largest_body_bytes
+from seatrial_serve.api.grpc_listener import GrpcListener
 from seatrial_serve.api.v2_grpc import InferenceService, read
 from seatrial_serve.http import body as body_module
 from seatrial_serve.http.body import GRACE_S, Pace, read_body
@@ -332,11 +332,17 @@ async def test_one_client_cannot_take_all_streams_that_watch() -> None:
 def test_grpc_takes_messages_as_long_as_the_longest_body_of_a_model_in_the_folder(
     tmp_path: Path,
 ) -> None:
+    def expected() -> int:
+        return Repository(Sources((str(tmp_path),))).expected_body_bytes()
+
     toy_bundle(tmp_path, limits=st.Limits(max_body_bytes=100))
-    assert largest_body_bytes(Repository(Sources((str(tmp_path),)))) == DEFAULT_BODY_BYTES
+    assert expected() == DEFAULT_BODY_BYTES
     toy_bundle(tmp_path, name="large", limits=st.Limits(max_body_bytes=2 * DEFAULT_BODY_BYTES))
     (toy_bundle(tmp_path, name="broken").path / CONTRACT).write_bytes(b"{")
-    assert largest_body_bytes(Repository(Sources((str(tmp_path),)))) == 2 * DEFAULT_BODY_BYTES
+    assert expected() == 2 * DEFAULT_BODY_BYTES
+    contract = tmp_path / "large" / "1.0.0" / CONTRACT
+    contract.write_bytes(contract.read_bytes().replace(b"8388608", b"8388609"))  # not as sealed
+    assert expected() == DEFAULT_BODY_BYTES
 
 
 async def test_a_model_whose_bodies_are_longer_than_grpc_takes_is_named_once(

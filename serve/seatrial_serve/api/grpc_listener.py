@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Self
 import grpc
 from grpc_health.v1 import health_pb2
 
-from seatrial_contracts.bundle import CONTRACT
-from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.plain_file import read_plain_file
 from seatrial_serve.api.grpc_health import HealthService
 from seatrial_serve.api.v2_grpc import SERVICE, InferenceService, log
 from seatrial_serve.models.repository import Repository
@@ -19,34 +16,13 @@ from seatrial_serve.process.drain import Drain
 if TYPE_CHECKING:
     from seatrial_serve.process.certificates import Certificates, Credentials
 
+MOST_MESSAGE_BYTES = 2**31 - 1
+"""GRPC's own most."""
 HANDSHAKE_MS = 10_000
 """From a connection to the end of its handshakes, TLS's and HTTP/2's."""
 MOST_STREAMS = 128
 """Calls at once over one connection; a client keeps further ones back by itself."""
-
-
-MOST_CONTRACT_BYTES = 16 * 2**20
-
-
 SERVING = health_pb2.HealthCheckResponse.SERVING
-
-
-def largest_body_bytes(repository: Repository) -> int:
-    """Return the length of the longest body that a model in the folder takes.
-
-    It is at least the length that a model takes by default.
-
-    A contract that cannot be read is passed over: its model fails when it is loaded, and the
-    failure says why.
-    """
-    largest = DEFAULT_BODY_BYTES
-    for entry in repository:
-        try:
-            data = read_plain_file(entry.path / CONTRACT, MOST_CONTRACT_BYTES)
-            largest = max(largest, Contract.from_json(data).max_body_bytes)
-        except (OSError, ValueError, DeclarationError):
-            log.debug("no contract of %s %s to read yet", entry.name, entry.version)
-    return min(largest, 2**31 - 1)  # gRPC's own most
 
 
 class GrpcListener:

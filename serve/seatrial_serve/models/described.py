@@ -30,8 +30,16 @@ class Described:
 
     @cached_property
     def contract(self) -> Contract:
-        """What it takes and answers."""
+        """What it takes and answers, read and verified at the first look, which blocks.
+
+        Raises a `SeatrialError`.
+        """
         return self.bundle.contract
+
+    @property
+    def most_body_bytes(self) -> int:
+        """The length of the longest body that it takes. Blocking. Raises a `SeatrialError`."""
+        return self.bundle.bare_contract.max_body_bytes
 
 
 KnownModel = ServedModel | Described
@@ -47,13 +55,11 @@ def loaded(model: KnownModel) -> ServedModel:
 def described(
     entry: Entry, identities: Identities | None = None, variant: str | None = None
 ) -> Described:
-    """What is known of a version by its manifest and its contract, which is read and verified.
+    """What is known of a version by its manifest: its contract is read when it is looked at.
 
     `identities`: see `open_bundle`; `variant`: what the server serves where it can. Blocking.
-    Raises what `entry_manifest` raises.
+    Raises what `entry_manifest` and `folder_bundle` raise.
     """
     manifest = entry_manifest(entry)
     bundle = folder_bundle(entry.path, manifest, identities)
-    found = Described(entry.name, bundle, variant or entry.variant or manifest.variants[0].name)
-    _ = found.contract
-    return found
+    return Described(entry.name, bundle, variant or entry.variant or manifest.variants[0].name)

@@ -60,7 +60,11 @@ class Repository:
         self.on_demand = False
         """Are there versions that are loaded at their first request?"""
         self.describe: Callable[[Entry], Described] = described
-        """What is known of a version that is not loaded; blocking. Raises a `SeatrialError`."""
+        """What is known of a version that is not loaded; blocking. Raises a `SeatrialError`.
+
+        Its signature was checked, where one is required, and its files are decrypted, where they
+        are encrypted.
+        """
         self.manifest: Callable[[Entry], Manifest] = entry_manifest
         """The manifest of such a version alone; blocking. Raises a `SeatrialError`."""
         sources.look()
@@ -183,6 +187,21 @@ class Repository:
             self._largest = self.revision, max([DEFAULT_BODY_BYTES, *sizes])
         return self._largest[1]
 
+    def expected_body_bytes(self) -> int:
+        """The length of the longest body that a version here takes, loaded or not. Blocking.
+
+        It is at least what models take by default. Of a version that is not loaded, the contract
+        counts as far as it may be believed: see `describe`. One that may not be is passed over; it
+        fails when it is loaded, and the failure says why.
+        """
+        largest = DEFAULT_BODY_BYTES
+        for entry in self:
+            try:
+                largest = max(largest, self.describe(entry).most_body_bytes)
+            except SeatrialError:
+                log.debug("no contract of %s %s to believe yet", entry.name, entry.version)
+        return largest
+
     @property
     def default(self) -> Entry | None:
         """What a request that names no model is for.
@@ -284,7 +303,9 @@ class Repository:
         try:
             return entry.ready_model()
         except NotLoaded:
-            return self.describe(entry)
+            found = self.describe(entry)
+            _ = found.contract
+            return found
 
     def check_replacement(self, entry: Entry, contract: Contract) -> None:
         """Raise `ModelError` if a version would break an older one's clients.
