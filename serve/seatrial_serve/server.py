@@ -35,7 +35,9 @@ from seatrial_serve.http.sockets import listen
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics_listener import MetricsListener
 from seatrial_serve.models.lifecycle import ModelLifecycle
+from seatrial_serve.models.loader import open_identities, open_trust
 from seatrial_serve.models.repository import Repository, open_repository
+from seatrial_serve.observers.observers import check_observers
 from seatrial_serve.observers.refused import record_refusal
 from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.budget import Places
@@ -82,9 +84,21 @@ def serve(settings: Settings) -> None:
             if settings.workers > 1:
                 from seatrial_serve.supervisor import Supervisor
 
+                check_start(settings, repository)
                 Supervisor(settings, access).run(reloads)
             else:
                 serve_alone(settings, repository, reloads, sink, access)
+
+
+def check_start(settings: Settings, repository: Repository) -> None:
+    """Read and open once what each of several workers reads and opens as it starts.
+
+    A worker that cannot start would be started again for ever. Raises the `DeclarationError` or
+    `MissingExtra` by which one process alone would end.
+    """
+    open_trust(settings, repository)
+    open_identities(settings)
+    check_observers(settings)
 
 
 def serve_alone(

@@ -47,13 +47,7 @@ class Observers:
 def open_observers(settings: Settings, metrics: Metrics, lifecycle: ModelLifecycle) -> Observers:
     """As the settings say. Raises `DeclarationError` or `MissingExtra` where that cannot be."""
     tracing = start_tracing(settings.otlp_endpoint)
-    failures = (
-        Failures(
-            settings.keep_failures, settings.keep_failures_key, plain=settings.keep_failures_plain
-        )
-        if settings.keep_failures is not None
-        else None
-    )
+    failures = open_failures(settings)
     feedback = Feedback(
         settings.feedback_answers, settings.feedback_window, FeedbackMetrics(metrics)
     )
@@ -72,6 +66,23 @@ def open_observers(settings: Settings, metrics: Metrics, lifecycle: ModelLifecyc
         failures,
         tracing,
     )
+
+
+def check_observers(settings: Settings) -> None:
+    """Open and close what the settings name. Raises as `open_observers` does."""
+    failures, tracing = open_failures(settings), start_tracing(settings.otlp_endpoint)
+    if failures is not None:
+        failures.close(CLOSE_S)
+    if tracing is not None:
+        tracing.close()
+
+
+def open_failures(settings: Settings) -> Failures | None:
+    """What keeps failures; None where nobody wants them kept. Raises `DeclarationError`."""
+    if settings.keep_failures is None:
+        return None
+    key, plain = settings.keep_failures_key, settings.keep_failures_plain
+    return Failures(settings.keep_failures, key, plain=plain)
 
 
 def open_parity(settings: Settings, metrics: Metrics, lifecycle: ModelLifecycle) -> LiveParity:
