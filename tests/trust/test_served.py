@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import shutil
@@ -33,6 +34,7 @@ from seatrial_serve.stores.address import InMlflow, InRegistry, InStore, read_ad
 from seatrial_serve.stores.in_files import push_to_files
 from seatrial_serve.stores.in_registry import push_to_registry
 from seatrial_serve.stores.resolve import pull
+from seatrial_serve.trust import seen as seen_module
 from seatrial_serve.trust.seen import SeenVersions
 from seatrial_serve.trust.signing import read_signing_key, sign_bundle
 from seatrial_serve.trust.statement import SIGNATURE_FILE
@@ -195,27 +197,88 @@ async def test_other_bytes_of_a_version_that_was_served_are_refused(
         assert (await states(running))["1.0.0"]["code"] == "E_ROLLBACK"
 
 
-def test_a_record_that_cannot_be_kept_is_said_and_holds_for_the_process(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "versions").write_text("a file")
-    seen = SeenVersions(tmp_path / "versions")
-    seen.remember("toy", "1.1.0", "0" * 64)
-    assert "not kept" in caplog.text
-    found = seen.highest("toy")
-    assert found is not None
-    assert found.version == "1.1.0"
+def deny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the record of served versions lie where nothing can be written."""
+    full = Mock(side_effect=OSError(errno.EROFS, "Read-only file system"))
+    monkeypatch.setattr(seen_module, "replace_private", full)
 
 
-def test_a_record_of_others_is_not_believed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_a_version_whose_record_cannot_be_written_is_refused_and_the_old_one_goes_on(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seen = SeenVersions(tmp_path / "versions")
-    seen.remember("toy", "1.1.0", "0" * 64)
-    assert SeenVersions(tmp_path / "versions").highest("toy") is not None
-    (tmp_path / "versions" / "toy.json").write_text("{}")
-    assert SeenVersions(tmp_path / "versions").highest("toy") is None
-    assert "no record" in caplog.text
+    put(tmp_path, "1.0.0", keys)
+    async with serving(tmp_path, keys) as running:
+        assert await version_of(running) == "1.0.0"
+        put(tmp_path, "1.1.0", keys)
+        with monkeypatch.context() as patch:
+            deny(patch)
+            await running.lifecycle.reload()
+            assert await version_of(running) == "1.0.0"
+            told = (await states(running))["1.1.0"]
+        assert told["code"] == "E_ROLLBACK"
+        assert str(tmp_path) not in told["reason"]
+        assert "cannot be written: Read-only file system" in caplog.text
+        await running.lifecycle.reload()
+        assert await version_of(running) == "1.1.0"
+
+
+async def test_a_server_that_can_keep_no_record_is_not_ready_but_by_allow_rollback(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "1.0.0", keys)
+    deny(monkeypatch)
+    async with serving(tmp_path, keys) as running:
+        reply = await running.client.get("/v2/health/ready")
+        assert reply.status_code == 503
+        assert "XDG_STATE_HOME" in (await states(running))["1.0.0"]["reason"]
+    async with serving(tmp_path, keys, allow_rollback=True) as running:
+        assert await version_of(running) == "1.0.0"
+
+
+async def test_a_version_that_was_served_needs_no_record_that_can_be_written(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "1.0.0", keys)
+    async with serving(tmp_path, keys) as running:
+        assert await version_of(running) == "1.0.0"
+    deny(monkeypatch)
+    async with serving(tmp_path, keys) as running:
+        assert await version_of(running) == "1.0.0"
+
+
+DAMAGED: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:20]),
+    "no record": lambda path: path.write_text("{}"),
+    "too long": lambda path: path.write_bytes(path.read_bytes() + bytes(10_000)),
+    "another's": lambda path: path.chmod(0o666),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a link": lambda path: (path.rename(path.with_name("x")), path.symlink_to("x")),
+    "below a folder of others": lambda path: path.parent.chmod(0o777),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+async def test_a_damaged_record_is_no_empty_one(case: str, tmp_path: Path, keys: Keys) -> None:
+    put(tmp_path, "1.0.0", keys)
+    new = put(tmp_path, "1.1.0", keys)
+    async with serving(tmp_path, keys) as running:
+        assert await version_of(running) == "1.1.0"
+    shutil.rmtree(new.path)
+    DAMAGED[case](tmp_path / "state" / "seatrial" / "versions" / "toy.json")
+    async with serving(tmp_path, keys) as running:
+        told = (await states(running))["1.0.0"]
+        assert told["code"] == "E_ROLLBACK"
+        assert "damaged" in told["reason"]
+    async with serving(tmp_path, keys, allow_rollback=True) as running:
+        assert await version_of(running) == "1.0.0"
+
+
+def test_a_record_needs_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("no home")))
+    with pytest.raises(DeclarationError, match="XDG_STATE_HOME"):
+        SeenVersions()
 
 
 # --- stores

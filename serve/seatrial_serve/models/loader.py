@@ -140,10 +140,10 @@ class Loader:
         with ExitStack() as unless_served:
             unless_served.callback(engine.close)
             model = self._served(engine, admitted, rule, entry)
+            if trust is not None:
+                trust.remember(bundle)
             unless_served.pop_all()
         bundle.let_go()
-        if trust is not None:
-            trust.remember(bundle)
         entry.signed = signed
         asked = settings.runtime or settings.providers[0]
         entry.held = Held(

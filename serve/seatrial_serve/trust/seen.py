@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from seatrial_contracts.errors import BundleError
+from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_contracts.manifest import Sha256, check_version, version_key
 from seatrial_contracts.plain_file import NotPlainFile
 from seatrial_serve.process.private_cache import NotPrivate, read_private, replace_private
@@ -33,20 +33,32 @@ class Seen(BaseModel):
         return version_key(self.version)
 
 
+PLACE = "$XDG_STATE_HOME/seatrial/versions"
+ANYWAY = "or serve with --allow-rollback"
+
+
 def state_folder() -> Path:
-    """Where the user's programs keep state (XDG Base Directory Specification)."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "seatrial" / "versions"
+    """Where the user's programs keep state (XDG Base Directory Specification).
+
+    Raises `DeclarationError` where neither the environment nor the system names such a folder.
+    """
+    home = os.environ.get("XDG_STATE_HOME")
+    try:
+        return Path(home or Path.home() / ".local" / "state") / "seatrial" / "versions"
+    except RuntimeError:
+        where, got = "the record of versions that were served", "no home folder of this user"
+        raise DeclarationError(where, got, "a folder for it: XDG_STATE_HOME") from None
 
 
 class SeenVersions:
     """What was served of each model: in this process, and in the user's state folder.
 
-    If that folder cannot be used, a log line says so, and what other processes served before is not
-    known here.
+    A record that cannot be read or written is no empty one: it raises `BundleError` with
+    E_ROLLBACK. The log says why, since the reason may hold a path.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
+        """`folder`: None for that of the user. Raises `DeclarationError` where there is none."""
         self._folder, self._known = folder or state_folder(), dict[str, Seen]()
 
     def check(
@@ -69,31 +81,39 @@ class SeenVersions:
             raise BundleError("E_ROLLBACK", where, f"{version} after {seen.version}", want, mend)
 
     def highest(self, name: str) -> Seen | None:
-        """The highest version that is known; None if there is none."""
+        """The highest version that is known; None if there is none. Raises `BundleError`."""
         kept, own = self._read(name), self._known.get(name)
         if kept is None or own is None:
             return kept or own
         return max(kept, own, key=lambda seen: seen.key)
 
     def remember(self, name: str, version: str, digest: str) -> None:
-        """Take in a version that is served now."""
+        """Take in a version that is to be served now. Raises `BundleError`."""
         now, seen = Seen(version=version, digest=digest), self.highest(name)
         if seen is not None and now.key < seen.key:
             return
-        self._known[name] = now
         if now != seen:
-            self._keep(name, now)
+            try:
+                self._keep(name, now)
+            except (NotPrivate, OSError) as error:
+                log.error("the record of %s cannot be written: %s", name, reason_of(error))
+                got = "a record of served versions that cannot be written"
+                raise unusable(name, got, f"let the server write below {PLACE}") from None
+        self._known[name] = now
 
     def replace(self, name: str, version: str, digest: str) -> None:
-        """Take in a version that is served now, as the highest, though a higher one was seen."""
+        """Take in a version that is served now, as the highest, though a higher one was seen.
+
+        Whoever allows rollbacks does not need the record: one that cannot be written is logged.
+        """
         self._known[name] = Seen(version=version, digest=digest)
-        self._keep(name, self._known[name])
+        try:
+            self._keep(name, self._known[name])
+        except (NotPrivate, OSError) as error:
+            log.warning("the record of %s is not written: %s", name, reason_of(error))
 
     def _keep(self, name: str, seen: Seen) -> None:
-        try:
-            replace_private(self._folder, f"{name}.json", seen.model_dump_json().encode())
-        except (NotPrivate, OSError) as error:
-            log.warning("which versions were served is not kept: %s", reason_of(error))
+        replace_private(self._folder, f"{name}.json", seen.model_dump_json().encode())
 
     def _read(self, name: str) -> Seen | None:
         try:
@@ -102,14 +122,20 @@ class SeenVersions:
         except FileNotFoundError:
             return None
         except (NotPrivate, NotPlainFile, OSError, ValidationError) as error:
-            log.warning(
-                "which versions of %s were served cannot be read: %s", name, reason_of(error)
-            )
-            return None
+            log.error("the record of %s cannot be read: %s", name, reason_of(error))
+            got = "a record of served versions that is damaged, or not the server's alone to write"
+            mend = f"look into {PLACE}/{name}.json, and remove it if nothing newer was served"
+            raise unusable(name, got, mend) from None
+
+
+def unusable(name: str, got: str, mend: str) -> BundleError:
+    """The error about a record that does not say what was served."""
+    want = "a record that says which version is the highest"
+    return BundleError("E_ROLLBACK", f"model {name}", got, want, f"{mend}; {ANYWAY}")
 
 
 def reason_of(error: Exception) -> str:
-    """Why, without a path of the user's."""
+    """Why, for the log."""
     if isinstance(error, ValidationError):
         return "no record of a version"
     return getattr(error, "strerror", None) or str(error)

@@ -56,7 +56,10 @@ class Trust:
             )
 
     def remember(self, bundle: Bundle) -> None:
-        """Take in what is served now."""
+        """Take in what is to be served now.
+
+        Raises `BundleError` where the record of it cannot be written, unless rollbacks are allowed.
+        """
         take_in = self._seen.replace if self._allow_rollback else self._seen.remember
         take_in(bundle.name, bundle.version, bundle.digest)
 
