@@ -9,7 +9,7 @@ WORKDIR /src
 COPY deploy/image deploy/image
 RUN python3 -m venv /build \
     && /build/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r deploy/image/build.txt \
-    && mkdir /cache /bundles
+    && mkdir /cache /bundles /state
 COPY pyproject.toml README.md LICENSE ./
 COPY contracts contracts
 COPY export export
@@ -27,16 +27,18 @@ RUN sh deploy/image/install.sh gpu
 FROM ${RUNTIME} AS serving
 # What onnxruntime and TensorRT compile is kept here, where a volume is mounted; where the root is read-only and none is, nothing is kept.
 COPY --from=wheel --chown=10001:10001 /cache /cache
+# Which signed versions were served is kept here: with signatures required, a volume has to be mounted where the root is read-only.
+COPY --from=wheel --chown=10001:10001 /state /state
 COPY --from=wheel /bundles /bundles
 # A runtime reads what a graph names from below the working directory: it is a folder of its own, and empty.
 WORKDIR /nothing
 USER 10001:10001
 # TOKENIZERS_PARALLELISM is no secret: it keeps the tokenizer's own threads out of the plan of threads.
 # hadolint ignore=DL3064
-ENV PATH=/opt/seatrial/bin:$PATH XDG_CACHE_HOME=/cache SEATRIAL_BUNDLES=/bundles SEATRIAL_HOST=0.0.0.0 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
+ENV PATH=/opt/seatrial/bin:$PATH XDG_CACHE_HOME=/cache XDG_STATE_HOME=/state SEATRIAL_BUNDLES=/bundles SEATRIAL_HOST=0.0.0.0 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:%s/v2/health/live' % os.environ.get('SEATRIAL_HTTP_PORT', 8000), timeout=4)"]
+    CMD ["python", "-m", "seatrial_serve.probe"]
 ENTRYPOINT ["seatrial", "serve"]
 
 FROM serving AS gpu
