@@ -79,7 +79,7 @@ def test_the_lines_of_both_pages_work(examples: Path, tmp_path: Path) -> None:
 
 
 def test_the_metrics_adapter_is_told_the_query_that_keda_has() -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", KUBERNETES, re.DOTALL)
+    block, _ = re.findall(r"```yaml\n(.*?)```", KUBERNETES, re.DOTALL)
     (rule,) = yaml.safe_load(block)["rules"]["external"]
     assert rule["name"] == {"as": EXTERNAL_METRIC}
     labels = {"namespace": "models", "model": "toy"}
