@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import seatrial_contracts.bundle as sealed
-from seatrial.bundle import bundle_at
-from seatrial_contracts.receipt import Receipt
+from seatrial.bundle import Bundle, as_bundle, bundle_at
+from seatrial_contracts.receipt import Receipt, SignedBy
 
 if TYPE_CHECKING:
     from seatrial_export.pipeline import Pipeline
@@ -53,6 +53,7 @@ def parity(
     key_file: Path | None = None,
     runners: Sequence[str] = (),
     trust_torchscript: bool = False,
+    require_signature: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Parity:
     """Run the golden rows through every runner, and compare with the training side's answers.
@@ -66,15 +67,24 @@ def parity(
     `runners` names the only ones to try. `trust_torchscript` lets TorchScript graphs, which are
     programs, run here. `progress` is called with the name of each runner.
 
+    `require_signature`: a file of public keys or certificates, a folder of them, or a trust policy.
+    The signature of the bundle is then verified, of a path or address before it is opened, and the
+    receipt names the signer.
+
     The receipt is written beside the bundle, whether it passed or not. Raises `DeclarationError`
-    for an unknown runner, and `MissingExtra`.
+    for an unknown runner, `MissingExtra`, and `BundleError` for a bundle that nobody signed whose
+    signature counts.
     """
     from seatrial_parity.runners import check_runners
     from seatrial_parity.runners.runner import TrialRequest
     from seatrial_parity.trial import try_bundle
 
     check_runners(runners)
-    opened = bundle_at(bundle)
+    opened, signed_by = (
+        (bundle_at(bundle), None)
+        if require_signature is None
+        else signed_bundle_at(bundle, Path(require_signature))
+    )
     if isinstance(pipeline, str):
         from seatrial_export.load_pipeline import load_pipeline
 
@@ -93,5 +103,16 @@ def parity(
         key_file=key_file,
         trust_torchscript=trust_torchscript,
     )
-    receipt = try_bundle(request, runners, progress)
+    receipt = try_bundle(request, runners, progress, signed_by)
     return Parity(receipt, receipt.write(opened.path))
+
+
+def signed_bundle_at(bundle: sealed.Bundle | str | Path, signers: Path) -> tuple[Bundle, SignedBy]:
+    """The bundle that a caller names, and who signed it. Raises as `open_signed` does."""
+    from seatrial.signed_bundle import open_signed, signed_opened
+    from seatrial_serve.trust.policy import read_policy
+
+    if isinstance(bundle, sealed.Bundle):
+        return as_bundle(bundle), signed_opened(bundle, signers)
+    opened, signed_by = open_signed(bundle, read_policy(signers))
+    return as_bundle(opened), signed_by

@@ -123,8 +123,23 @@ class Machine(BaseModel):
     packages: dict[str, str] = {}
 
 
+class SignedBy(BaseModel):
+    """Who signed the bundle, by a signature that was verified before the trials."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    signer: Annotated[str, Field(min_length=1, max_length=500)]
+    """Its name in the policy of whoever ran the trials."""
+    method: Literal["key", "certificate", "sigstore"]
+    identity: Annotated[str, Field(max_length=4096)]
+    """The fingerprint of the key, or what the certificate calls its holder."""
+
+
 class Receipt(BaseModel):
-    """The trials of one bundle on one machine, as whoever wrote it claims: no receipt is signed."""
+    """The trials of one bundle on one machine, as whoever wrote it claims.
+
+    A signature of the receipt may lie beside it (`seatrial sign`); whoever reads it checks that.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -134,6 +149,8 @@ class Receipt(BaseModel):
     version: str
     made_at: Time
     machine: Machine
+    signed_by: SignedBy | None = None
+    """None where no signature of the bundle was asked for."""
     gate: tuple[GateStep, ...] = Field(default=(), max_length=MAX_STEPS)
     """The steps of the export gate, in order; empty where no gate ran.
 

@@ -15,7 +15,14 @@ from seatrial_contracts.errors import SeatrialError
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.judge import TRIAL_BATCH_SIZES, Verdict, judge
 from seatrial_contracts.promise import Promise
-from seatrial_contracts.receipt import Receipt, Trial, installed_versions, now, this_machine
+from seatrial_contracts.receipt import (
+    Receipt,
+    SignedBy,
+    Trial,
+    installed_versions,
+    now,
+    this_machine,
+)
 from seatrial_parity.runners import runners
 from seatrial_parity.runners.runner import Inexpressible, Runner, TrialRequest
 
@@ -23,13 +30,15 @@ PACKAGES = ("onnxruntime", "torch", "numpy", "pillow", "tokenizers", "seatrial")
 
 
 def try_bundle(
-    asked: TrialRequest, only: Collection[str] = (), progress: Callable[[str], None] | None = None
-) -> Receipt:
+    asked: TrialRequest, only: Collection[str] = (), progress: Callable[[str], None] | None = None,
+    signed_by: SignedBy | None = None,
+) -> Receipt:  # fmt: skip
     """Try every variant in its runtime, PyTorch, and the named servers, on the golden rows.
 
     PyTorch is tried where there is a pipeline. The reference is PyTorch's answer of the day when
     the bundle was sealed; with a `pipeline` PyTorch answers again, and must still agree. `only`
-    names the runners to try, all where it is empty. Of an encrypted bundle no answer is written.
+    names the runners to try, all where it is empty. `signed_by`: whose signature of the bundle was
+    verified. Of an encrypted bundle no answer is written.
     """
     bundle, trials = asked.bundle, list[Trial]()
     for runner in chosen(asked, only):
@@ -44,6 +53,7 @@ def try_bundle(
         version=bundle.version,
         made_at=now(),
         machine=this_machine(installed_versions(PACKAGES)),
+        signed_by=signed_by,
         trials=tuple(trials),
     )
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from seatrial.bundle import Bundle, open_bundle
 from seatrial.identity_option import identity_option
 from seatrial.key_file import key_file_option
-from seatrial.trying import Parity, parity
+from seatrial.trying import Parity, parity, signed_bundle_at
 
 if TYPE_CHECKING:
     from seatrial_parity.fuzz import Disagreement
@@ -99,6 +99,14 @@ if TYPE_CHECKING:
     help="Of --fuzz: add the row that it finds to this file, "
     "which the pipeline reads as golden rows (st.read_rows).",
 )
+@click.option(
+    "--require-signature",
+    "signers",
+    type=click.Path(path_type=Path),
+    metavar="SIGNERS",
+    help="Verify the bundle's signature before it is opened, and name the signer in the receipt: "
+    "a file of public keys or certificates, a folder of them, or a trust policy (.toml).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 @identity_option
 def command(
@@ -113,6 +121,7 @@ def command(
     within_s: float,
     keep: Path | None,
     as_json: bool,
+    signers: Path | None,
     key_file: Path | None,
     trust_torchscript: bool,
     **servers: str | None,
@@ -131,11 +140,12 @@ def command(
       seatrial parity bundles/churn/1.0.0
       seatrial parity bundles/churn/1.0.0 --pipeline churn.py:pipeline --bisect
       seatrial parity bundles/churn/1.0.0 --url http://127.0.0.1:8000
+      seatrial parity bundles/churn/1.0.0 --require-signature release.pem
     """  # noqa: D301  (click's mark)
     from seatrial_parity.runners import check_runners
 
     check_runners(only)
-    bundle = open_bundle(address)
+    bundle = open_bundle(address) if signers is None else signed_bundle_at(address, signers)[0]
     pipeline = None
     if target is not None:
         from seatrial_export.load_pipeline import load_pipeline
@@ -161,6 +171,7 @@ def command(
             key_file=key_file,
             runners=only,
             trust_torchscript=trust_torchscript,
+            require_signature=signers,
             progress=lambda name: status.update(f"trying {name}"),
         )
     show(bundle, tried, junit, as_json=as_json)
@@ -191,6 +202,8 @@ def show(bundle: Bundle, tried: Parity, junit: Path | None, *, as_json: bool) ->
     Console().print(parity_table(tried.receipt))
     for finding in tried.findings:
         click.echo(f"missed: {finding}")
+    if (signed := tried.receipt.signed_by) is not None:
+        click.echo(f"signed by {signed.signer}, {signed.method} {signed.identity}")
     if bundle.manifest.origin.warning:
         click.echo(f"note: {bundle.manifest.origin.warning}")
     click.echo(f"receipt {tried.path}, JUnit {junit}")

@@ -23,22 +23,17 @@ def command(address: str, signers: Path) -> None:
     \b
       seatrial verify bundles/churn/1.0.0 release.pub
     """  # noqa: D301  (click's mark)
-    from seatrial_contracts.bundle import open_bundle
+    from seatrial.signed_bundle import open_signed
     from seatrial_contracts.errors import BundleError
     from seatrial_contracts.receipts_folder import newest_files
-    from seatrial_serve.stores.resolve import open_address
-    from seatrial_serve.trust.check import check_receipt, check_signature
+    from seatrial_serve.trust.check import check_receipt
     from seatrial_serve.trust.policy import read_policy
 
     policy = read_policy(signers)
-    folder = Path(address) if Path(address).is_dir() else open_address(address).path
-    signed = check_signature(folder, policy)
-    bundle = open_bundle(folder)
-    if bundle.digest != signed.digest:
-        raise BundleError("E_BUNDLE_CHANGED", bundle.shown, "another manifest than was signed")
+    bundle, signed = open_signed(address, policy)
     click.echo(f"{bundle.name} {bundle.version}  sha256:{bundle.digest}")
     click.echo(f"signed by {signed.signer}, {signed.method} {signed.identity}")
-    for file in newest_files(folder):
+    for file in newest_files(bundle.path):
         try:
             receipt = check_receipt(file.path, policy)
         except BundleError as error:

@@ -200,16 +200,17 @@ def placed_together(loaded: Sequence[LoadedReply]) -> Placement | None:
 
 def open_shared(
     addresses: Sequence[Path], bundle: Bundle, name: str, variant: str | None,
-    options: RuntimeOptions, stops: Callable[[], bool] = lambda: False,
+    options: RuntimeOptions, stops: Callable[[], bool] = lambda: False, signer: str = "",
 ) -> SharedEngine:  # fmt: skip
     """Have each engine process load a verified bundle, or find that it has.
 
-    `name`: what clients call the model; `stops`: is the server told to stop? Blocking: call it from
-    a thread. Raises `NotAdmitted`, and `Unavailable` where a process is not there.
+    `name`: what clients call the model; `stops`: is the server told to stop? `signer`: whose
+    signature of the bundle was verified. Blocking: call it from a thread. Raises `NotAdmitted`,
+    and `Unavailable` where a process is not there.
     """
     request = LoadRequest(
         build=build(), name=name, path=str(bundle.path.absolute()), digest=bundle.digest,
-        variant=variant,
+        variant=variant, signer=signer,
     )  # fmt: skip
     links = [EngineLink(address, request, stops) for address in addresses]
     try:

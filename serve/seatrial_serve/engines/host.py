@@ -280,7 +280,7 @@ class EngineHost:
                 if bundle.digest != request.digest:
                     text = "the bundle in the folder is not the one that the worker has verified"
                     raise ModelError("E_RUNTIME_ANSWER", text)
-                proven = self._load(bundle, request.variant, found.append)
+                proven = self._load(bundle, request.variant, found.append, request.signer)
                 bundle.let_go()
                 if not found[-1].kept:
                     trim()  # what the batches of the whole load gate took is not the version's

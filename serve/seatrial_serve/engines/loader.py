@@ -74,16 +74,19 @@ class EngineLoader:
             max_rows=settings.max_batch_rows,
         )
 
-    def __call__(self, bundle: Bundle, variant: str | None, tell: TellGate) -> ProvenEngine:
+    def __call__(
+        self, bundle: Bundle, variant: str | None, tell: TellGate, signer: str = ""
+    ) -> ProvenEngine:
         """The engine of a variant (None: the first), ready for batches.
 
-        `tell` hears what its load gate found, also where it was not passed. Raises a
-        `SeatrialError` that says why it must not run.
+        `tell` hears what its load gate found, also where it was not passed. `signer`: whose
+        signature of the bundle was verified. Raises a `SeatrialError` that says why it must not
+        run.
         """
         engine = load_engine(bundle, self.options, variant)
         try:
             gate = LoadGate(engine, self._measuring)
-            admitted = self._admit(engine, gate, tell)
+            admitted = self._admit(engine, gate, tell, signer)
             rule = self._rule(engine, admitted)
             gate.set_outlier_limit(admitted, rule.most_rows)
         except BaseException:  # whatever ends it, the graph is let go
@@ -91,9 +94,10 @@ class EngineLoader:
             raise
         return ProvenEngine(engine, admitted, rule)
 
-    def _admit(self, engine: Engine, gate: LoadGate, tell: TellGate) -> Admitted:
+    def _admit(self, engine: Engine, gate: LoadGate, tell: TellGate, signer: str) -> Admitted:
         """By a kept receipt and one golden row, else by all golden rows. Raises `ModelError`."""
-        facts = receipt_facts(engine, self.options) if self._settings.prove == "kept" else None
+        keeps = self._settings.prove == "kept"
+        facts = receipt_facts(engine, self.options, signer) if keeps else None
         kept = self._receipts.find(facts) if facts is not None else None
         admitted = gate.resume(kept) if kept is not None else None
         if admitted is not None:

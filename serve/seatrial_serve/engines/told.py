@@ -33,6 +33,8 @@ class LoadRequest(Told):
     path: str
     digest: str
     variant: str | None
+    signer: str
+    """Whose signature of it the front has verified; empty where none is asked for."""
 
 
 class ToldGate(Told):

@@ -60,8 +60,12 @@ class KeptReceipt(BaseModel):
         return Pace(self.seconds, self.length)
 
 
-def receipt_facts(engine: Engine, options: RuntimeOptions) -> dict[str, str] | None:
+def receipt_facts(
+    engine: Engine, options: RuntimeOptions, signer: str = ""
+) -> dict[str, str] | None:
     """What a receipt of this engine is about: bundle, variant, provider, versions and machine.
+
+    `signer`: whose signature of the bundle was verified, which it names then.
 
     None where receipts are neither kept nor trusted: for a remote runtime, which may change behind
     this process; on cards, whose drivers do not say what they change; and where the system does not
@@ -73,6 +77,7 @@ def receipt_facts(engine: Engine, options: RuntimeOptions) -> dict[str, str] | N
         return None
     if engine.bundle.encryption is not None:
         return None
+    signed = {"signer": signer} if signer else {}
     settings = [
         options.providers,
         options.provider_options,
@@ -82,7 +87,8 @@ def receipt_facts(engine: Engine, options: RuntimeOptions) -> dict[str, str] | N
     return {
         "digest": engine.bundle.digest, "variant": engine.variant, "provider": engine.provider,
         "runtime": engine.runtime_version, "settings": canonical_json(settings).decode().strip(),
-        "machine": machine, "python": platform.python_version(), **installed_versions(PACKAGES),
+        "machine": machine, "python": platform.python_version(), **signed,
+        **installed_versions(PACKAGES),
     }  # fmt: skip
 
 

@@ -134,9 +134,8 @@ class Loader:
             trust.check_opened(entry.name, bundle, signed)
         if not settings.allow_breaking:
             self._repository.check_replacement(entry, bundle.contract)
-        engine, admitted, rule = (
-            self._shared(bundle, entry) if self._engine_addresses else self._opened(bundle, entry)
-        )
+        make = self._shared if self._engine_addresses else self._opened
+        engine, admitted, rule = make(bundle, entry, signed.signer if signed is not None else "")
         with ExitStack() as unless_served:
             unless_served.callback(engine.close)
             model = self._served(engine, admitted, rule, entry)
@@ -156,20 +155,22 @@ class Loader:
         )
         return model
 
-    def _opened(self, bundle: Bundle, entry: Entry) -> ProvenEngine:
+    def _opened(self, bundle: Bundle, entry: Entry, signer: str) -> ProvenEngine:
         """An engine in this process."""
 
         def tell(found: GateResult) -> None:
             entry.gate = found
 
-        return self._load(bundle, self._variant(entry), tell)
+        return self._load(bundle, self._variant(entry), tell, signer)
 
-    def _shared(self, bundle: Bundle, entry: Entry) -> tuple[SharedEngine, Admitted, BatchRule]:
+    def _shared(
+        self, bundle: Bundle, entry: Entry, signer: str
+    ) -> tuple[SharedEngine, Admitted, BatchRule]:
         """What stands here for engines in engine processes."""
         try:
             engine = open_shared(
                 self._engine_addresses, bundle, entry.name, self._variant(entry),
-                self._load.options, self.stops,
+                self._load.options, self.stops, signer,
             )  # fmt: skip
         except NotAdmitted as refused:
             entry.gate = refused.gate

@@ -16,31 +16,53 @@ from seatrial_serve.stores.received import never
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at
 
 
-def open_address(text: str, cache: BundleCache | None = None) -> Bundle:
+def open_address(
+    text: str,
+    cache: BundleCache | None = None,
+    check: Callable[[Path], object] = lambda _: None,
+) -> Bundle:
     """The verified bundle of an address: a path, or one in a store, which is cached.
+
+    `check` is called with its folder before the bundle is opened; what it raises is raised.
 
     Raises `DeclarationError` for an address that is none or holds several bundles, `StoreError` if
     the store cannot be asked, `BundleError` and `MissingExtra`.
     """
     address = read_address(text)
     if isinstance(address, Folder):
+        check(address.path)
         return open_bundle(address.path)
     cache = cache or cache_from_environment()
     look = look_at(address)
     offer = only_offer(look, address)
-    return open_kept(cache, offer, lambda into: fetch_into(look, offer, into, address.shown, never))
+
+    def fetch(into: Path) -> object:
+        return fetch_into(look, offer, into, address.shown, never)
+
+    return open_kept(cache, offer, fetch, check)
 
 
-def open_kept(cache: BundleCache, offer: Offer, fetch: Callable[[Path], object]) -> Bundle:
-    """The verified bundle of an offer; what the disk damaged is fetched once more."""
+def open_kept(
+    cache: BundleCache,
+    offer: Offer,
+    fetch: Callable[[Path], object],
+    check: Callable[[Path], object] = lambda _: None,
+) -> Bundle:
+    """The verified bundle of an offer; what the disk damaged is fetched once more.
+
+    `check`: see `open_address`.
+    """
     kept = keep_signed(cache, offer, fetch)
     try:
+        check(kept.path)
         return open_bundle(kept.path)
     except BundleError as error:
         if error.code not in DAMAGED:
             raise
         kept.discard()
-    return open_bundle(keep_signed(cache, offer, fetch).path)
+    kept = keep_signed(cache, offer, fetch)
+    check(kept.path)
+    return open_bundle(kept.path)
 
 
 def keep_signed(cache: BundleCache, offer: Offer, fetch: Callable[[Path], object]) -> KeptBundle:

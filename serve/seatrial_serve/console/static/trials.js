@@ -46,13 +46,13 @@ function gate(receipts) {
 }
 
 /** The newest stands open; what was measured opens at a click. */
-function receipt({ made_at: made, machine, trials, searches: searched, calibrations }, edges, open) {
+function receipt({ made_at: made, machine, signed_by: signed, trials, searches: searched, calibrations }, edges, open) {
   const rows = trials.map((trial) => [
     through(trial), make("div", {}, verdict(trial.passed), trial.finding && make("p", { class: "finding" }, trial.finding)), number(trial.worst_error), number(trial.allowed),
     atOnce(trial), count(trial.rows), count(trial.refusals), trial.variant, (trial.provider ?? "–").replace("ExecutionProvider", ""),
   ]);
   const heads = ["Through", "Verdict", "Worst error", "Allowed there", "Rows at once", "Rows", "Refused rightly", "Variant", "On"];
-  const title = `${made.replace("T", " ").replace("Z", " UTC")} claimed by ${machine.processor}, ${machine.cores} cores, ${machine.system}, unsigned`;
+  const title = `${made.replace("T", " ").replace("Z", " UTC")} claimed by ${machine.processor}, ${machine.cores} cores, ${machine.system}, unsigned${signed ? `, of a bundle signed by ${signed.signer}` : ""}`;
   const more = [measured(trials, title), errors(trials, edges, through, title), costs(trials, title), searches(searched, title), temperatures(calibrations, title)];
   const element = make("div", { class: "receipt" }, table(title, heads, rows), more);
   return open ? element : fold(title, element);
