@@ -77,6 +77,12 @@ def test_its_health_check_knows_a_server_that_answers_from_one_that_does_not(
     assert image.run(*command, SEATRIAL_HTTP_PORT="1").returncode != 0
 
 
+def test_it_has_a_folder_for_the_record_of_versions(image: RealImage) -> None:
+    assert "XDG_STATE_HOME=/state" in image.config["Env"]
+    status = (image.root / "state").stat()
+    assert (status.st_uid, status.st_gid) == (10001, 10001)
+
+
 def test_it_lists_what_is_in_it(image: RealImage) -> None:
     done = image.run("cat", "/opt/seatrial/sbom.cdx.json")
     assert done.returncode == 0, done.stderr
