@@ -21,7 +21,7 @@ from seatrial_contracts.bundle import open_bundle, write_bundle
 from seatrial_serve.deploy.kserve import serving_runtime
 from seatrial_serve.deploy.kubernetes import EXTERNAL_METRIC
 from seatrial_serve.deploy.measured import read_measured, write_measured
-from seatrial_serve.deploy.scaling import wait_ratio
+from seatrial_serve.deploy.scaling import queue_ratio
 from seatrial_serve.settings import Settings
 
 KUBERNETES, KSERVE = page("how-to/kubernetes.md"), page("how-to/kserve.md")
@@ -84,8 +84,8 @@ def test_the_metrics_adapter_is_told_the_query_that_keda_has() -> None:
     assert rule["name"] == {"as": EXTERNAL_METRIC}
     labels = {"namespace": "models", "model": "toy"}
     matchers = ", ".join(f'{name}="{value}"' for name, value in labels.items())
-    assert rule["metricsQuery"].replace("<<.LabelMatchers>>", matchers) == wait_ratio(**labels)
-    assert wait_ratio(**labels).startswith(f"max({rule['seriesQuery']}")
+    assert rule["metricsQuery"].replace("<<.LabelMatchers>>", matchers) == queue_ratio(**labels)
+    assert f"({rule['seriesQuery']}{{" in queue_ratio(**labels)
 
 
 def test_the_line_of_the_container_is_what_the_runtime_says() -> None:

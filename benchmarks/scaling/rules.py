@@ -68,7 +68,8 @@ class RayServe:
     """Ray Serve's own rule: wanted = ceil(count * (1 + factor * (load - 1))), held on for a delay.
 
     `load` is the mean of the metric over its target in the look-back of 30 s, and `factor` Ray's
-    upscaling_factor or downscaling_factor. The defaults are Ray's: 1, 30 s up, 600 s down.
+    upscaling_factor or downscaling_factor. The defaults are Ray's: 1, 30 s up, 600 s down. Within
+    `tolerance` of its target a policy leaves the count as it is.
     """
 
     least: int = 1
@@ -76,6 +77,7 @@ class RayServe:
     up_s: float = 30.0
     down_s: float = 600.0
     factor: float = 1.0
+    tolerance: float = 0.0
     every_s: int = 1
     _loads: deque[float] = field(default_factory=lambda: deque(maxlen=30))
     _side: int = 0
@@ -85,7 +87,8 @@ class RayServe:
         """See `Rule`."""
         self._loads.append(load)
         mean = sum(self._loads) / len(self._loads)
-        asked = math.ceil(count * (1 + self.factor * (mean - 1)))
+        within = abs(mean - 1) <= self.tolerance
+        asked = count if within else math.ceil(count * (1 + self.factor * (mean - 1)))
         side = (asked > count) - (asked < count)
         if side != self._side:
             self._side, self._since_s = side, now_s

@@ -50,7 +50,7 @@ class Replica:
         self._serving.check_ready()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """What `policy.predicted_wait` scales by."""
+        """What `policy.predicted_queue` scales by."""
         return self._serving.load()
 
     async def __del__(self) -> None:

@@ -1,4 +1,4 @@
-"""Ray Serve's number of replicas by the predicted wait, with processor time as a second trigger.
+"""Ray Serve's number of replicas by the predicted queue, with processor time as a second trigger.
 
 Ray's controller gets this module by value: it imports the standard library alone.
 """
@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-WAIT, CPU = "seatrial_wait_ratio", "seatrial_cpu_ratio"
-"""What a replica records: predicted wait over objective, and cores' worth of time over its threads.
+QUEUE, CPU = "seatrial_queue_ratio", "seatrial_cpu_ratio"
+"""What a replica records: its queue over the objective, and cores' worth of time over its threads.
 
-The wait is that which the requests already there make. Of several models, it is that of the model
-which is nearest to its objective.
+The queue is the wait that the requests already there make. Of several models, it is that of the
+model which is nearest to its objective.
 """
-TARGETS = {WAIT: 0.5, CPU: 0.85}
+TARGETS = {QUEUE: 0.5, CPU: 0.85}
 TOLERANCE = 0.1
 """The number stays while the load is within so much of the target, as the HPA has it."""
 
 
-def predicted_wait(context: Any) -> tuple[float, dict[str, Any]]:
+def predicted_queue(context: Any) -> tuple[float, dict[str, Any]]:
     """Return how many replicas there should be, and no state: an autoscaling policy of Ray Serve.
 
     `context` is a `ray.serve.config.AutoscalingContext`. Ray itself applies its factors, delays and

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from seatrial_contracts.errors import DeclarationError, Unavailable
 from seatrial_ray.arguments import selections_of
 from seatrial_ray.exported import ExportedMetrics
-from seatrial_ray.policy import CPU, WAIT
+from seatrial_ray.load import queue_ratio
+from seatrial_ray.policy import CPU, QUEUE
 from seatrial_serve.access.access import open_access
 from seatrial_serve.api.v2_grpc import InferenceService
 from seatrial_serve.app import create_app
 from seatrial_serve.metrics.metrics import Metrics
-from seatrial_serve.metrics.pressure import Pressure
 from seatrial_serve.models.repository import open_repository
 from seatrial_serve.process.audit_log import recording
 from seatrial_serve.process.budget import Places
@@ -97,25 +97,13 @@ class ServingReplica:
         settings, (cpu_s, at_s) = self._settings, self._measured
         self._measured = time.process_time(), time.monotonic()
         cores = (self._measured[0] - cpu_s) / max(self._measured[1] - at_s, 1e-3)
-        waits = [
-            wait_before(model.pressure) / min(model.objective_s, settings.request_timeout_s)
-            for model in [entry.model for entry in self._repository]
-            if model is not None
-        ]
-        return {WAIT: max(waits, default=0.0), CPU: cores / (settings.threads or 1)}
+        models = [entry.model for entry in self._repository if entry.model is not None]
+        queue = queue_ratio(models, settings.request_timeout_s)
+        return {QUEUE: queue, CPU: cores / (settings.threads or 1)}
 
     async def close(self) -> None:
         """End what the app's own end leaves."""
         await self._stack.aclose()
-
-
-def wait_before(pressure: Pressure) -> float:
-    """Return the part of the predicted wait, in seconds, that the requests before make.
-
-    The rest is a new request's own time, which no further replica shortens.
-    """
-    before = pressure.waiting + pressure.running
-    return pressure.predicted_wait_s * before / (before + 1)
 
 
 def mounted(app: Asgi) -> Asgi:

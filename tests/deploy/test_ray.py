@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,13 +19,16 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_ray import policy
 from seatrial_ray.arguments import selections_of, settings_of, within
 from seatrial_ray.calls import CALLS, SERVICE, add_servicer
-from seatrial_ray.policy import CPU, WAIT, predicted_wait
+from seatrial_ray.load import queue_ratio
+from seatrial_ray.policy import CPU, QUEUE, predicted_queue
 from seatrial_ray.proxy import middlewares
 from seatrial_serve.api import v2_grpc
 from seatrial_serve.deploy.files import write_files
 from seatrial_serve.deploy.ray import RayService
+from seatrial_serve.deploy.scaling import CPU_PERCENT, TARGET
 from seatrial_serve.deploy.source import with_address
 from seatrial_serve.models.selection import Selection
+from seatrial_serve.scheduling.admission import Backlog
 from seatrial_serve.settings import Settings
 
 RAY = ROOT / "build/ray/bin/python"
@@ -119,10 +123,10 @@ def test_rays_grpc_proxy_is_told_of_every_call() -> None:
     ("metrics", "wanted"),
     [
         ({}, 3),
-        ({WAIT: {"a": 0.5, "b": 0.5}, CPU: {"a": 0.1, "b": 0.2}}, 3),
-        ({WAIT: {"a": 1.5, "b": 0.5}, CPU: {"a": 0.1, "b": 0.2}}, 4),
-        ({WAIT: {"a": 0.0, "b": 0.0}, CPU: {"a": 1.7, "b": 1.7}}, 4),
-        ({WAIT: {"a": 0.0, "b": 0.0}, CPU: {"a": 0.0, "b": 0.0}}, 0),
+        ({QUEUE: {"a": 0.5, "b": 0.5}, CPU: {"a": 0.1, "b": 0.2}}, 3),
+        ({QUEUE: {"a": 1.5, "b": 0.5}, CPU: {"a": 0.1, "b": 0.2}}, 4),
+        ({QUEUE: {"a": 0.0, "b": 0.0}, CPU: {"a": 1.7, "b": 1.7}}, 4),
+        ({QUEUE: {"a": 0.0, "b": 0.0}, CPU: {"a": 0.0, "b": 0.0}}, 0),
     ],
 )
 def test_the_policy_follows_what_is_nearest_to_its_target(
@@ -131,11 +135,26 @@ def test_the_policy_follows_what_is_nearest_to_its_target(
     context = SimpleNamespace(
         aggregated_metrics=metrics, target_num_replicas=3, current_num_replicas=2
     )
-    assert predicted_wait(context) == (pytest.approx(wanted), {})
+    assert predicted_queue(context) == (pytest.approx(wanted), {})
 
 
-def test_the_policys_targets_are_those_of_the_docs() -> None:
-    assert policy.TARGETS == {WAIT: 0.5, CPU: 0.85}
+def test_the_policys_targets_are_those_of_the_other_scalers() -> None:
+    shipped = {QUEUE: float(TARGET), CPU: CPU_PERCENT / 100}
+    assert shipped == policy.TARGETS
+
+
+def test_a_replica_records_its_longest_queue_over_the_objective() -> None:
+    def model(own_s: float, waiting: int, objective_s: float) -> Any:
+        backlog = Backlog(own_s)
+        for _ in range(waiting):
+            backlog.enter()
+        return SimpleNamespace(backlog=backlog, objective_s=objective_s)
+
+    idle, busy = model(0.6, 0, 1.0), model(0.1, 3, 0.5)
+    endless = model(0.1, 3, math.inf)
+    assert queue_ratio([], 30.0) == queue_ratio([idle], 30.0) == 0.0
+    assert queue_ratio([idle, busy], 30.0) == pytest.approx(0.6)
+    assert queue_ratio([endless], 30.0) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import promql_parser
 import pytest
@@ -17,6 +18,8 @@ from seatrial.main import cli
 from seatrial_contracts.bins import Ranges, Words
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.profile import Histogram, Profile
+from seatrial_serve.deploy.scaling import queue_ratio
+from seatrial_serve.metrics import names
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
@@ -89,6 +92,51 @@ def test_a_rule_that_no_longer_fires_fails_its_test(written: Path) -> None:
     )
     assert done.returncode == 1
     assert "SeatrialDrift fires" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@needs_promtool
+def test_the_queue_ratio_is_the_mean_of_the_replicas_without_a_requests_own_time(
+    written: Path, tmp_path: Path
+) -> None:
+    objective, own = 0.0625, 0.0390625  # whose ratios are binary fractions
+
+    def replica(number: int, waiting: int, version: str = "1.0.0") -> dict[str, float]:
+        labels = f'namespace="n", instance="{number}", model="toy", version="{version}"'
+        return {
+            f"{names.PREDICTED_QUEUE}{{{labels}}}": own * waiting,
+            f"{names.PREDICTED_WAIT}{{{labels}}}": own * (waiting + 1),
+            f"{names.OBJECTIVE_SECONDS}{{{labels}}}": objective,
+        }
+
+    def asked(ratio: float, *replicas: dict[str, float]) -> dict[str, Any]:
+        series = [
+            {"series": name, "values": f"{value}x9"}
+            for one in replicas
+            for name, value in one.items()
+        ]
+        wanted = {"seatrial:queue:ratio": '{__name__="seatrial:queue:ratio", model="toy"}'}
+        wanted |= {queue_ratio(namespace="n", model="toy"): "{}"}
+        tests = [
+            {"expr": expr, "eval_time": "5m", "exp_samples": [{"labels": labels, "value": ratio}]}
+            for expr, labels in wanted.items()
+        ]
+        return {"interval": "1m", "input_series": series, "promql_expr_test": tests}
+
+    idle, waits = replica(1, 0), replica(2, 5)
+    cases = [
+        asked(0, idle, replica(2, 0)),
+        asked(3.125, waits),
+        asked(1.5625, idle, waits),
+        asked(1.5625, idle, waits, replica(1, 0, "2.0.0"), replica(2, 1, "2.0.0")),
+    ]
+    file = tmp_path / "queue.test.yaml"
+    rules = str(written / "rules/toy.rules.yaml")
+    file.write_text(yaml.safe_dump({"rule_files": [rules], "tests": cases}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_expression_is_promql_whatever_the_words_of_the_contract(written: Path) -> None:

@@ -32,9 +32,11 @@ def test_pressure_predicts_by_littles_law() -> None:
         now[0] += 0.02
         backlog.leave()
     assert backlog.expected_s == pytest.approx(0.02, rel=0.05)
+    assert backlog.queue_s == 0.0
     for _ in range(49):
         backlog.enter()
     assert backlog.expected_s == pytest.approx(1.0, rel=0.05)
+    assert backlog.queue_s == pytest.approx(0.98, rel=0.05)
     backlog.admit(now[0] + 2.0)
     with pytest.raises(Unavailable) as refused:
         backlog.admit(now[0] + 1.0)

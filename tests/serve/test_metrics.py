@@ -523,13 +523,14 @@ async def test_what_waits_for_a_version_is_shown_and_goes_with_it(
     model = running.repository.served["toy"].model
     assert model is not None
     idle = pressure_of(running)
-    assert (idle["waiting"], idle["running"]) == (0.0, 0.0)
+    assert (idle["waiting"], idle["running"], idle["queue"]) == (0.0, 0.0, 0.0)
     assert idle["predicted"] == pytest.approx(model.backlog.expected_s)
     for _ in range(3):
         model.backlog.enter()
     busy = pressure_of(running)
     assert busy["waiting"] == 3.0
     assert busy["predicted"] == pytest.approx(4 * idle["predicted"])
+    assert busy["queue"] == pytest.approx(3 * idle["predicted"])
     model.backlog.leave(None, 3)
     await running.lifecycle.unload("toy")
     assert pressure_of(running) == {}
@@ -542,6 +543,7 @@ def pressure_of(running: Running) -> dict[str, float]:
         "seatrial_requests_waiting": "waiting",
         "seatrial_requests_running": "running",
         "seatrial_predicted_wait_seconds": "predicted",
+        "seatrial_predicted_queue_seconds": "queue",
     }
     return {
         names[sample.name]: sample.value

@@ -24,7 +24,7 @@ from seatrial_serve.deploy.pod import (
     variable,
     volumes,
 )
-from seatrial_serve.deploy.scaling import CPU_PERCENT, TARGET, behavior, wait_ratio
+from seatrial_serve.deploy.scaling import CPU_PERCENT, TARGET, behavior, queue_ratio
 from seatrial_serve.deploy.sizing import DRAIN_WINDOW_S, REQUEST_TIMEOUT_S, Sizing
 from seatrial_serve.deploy.source import Source
 
@@ -186,12 +186,12 @@ class InferenceService:
         }
 
     def _metrics(self, source: Source) -> list[dict[str, Any]]:
-        """The predicted wait over the objective of this version, and processor time."""
+        """The predicted queue over the objective of this version, and processor time."""
         used = {"type": "Utilization", "averageUtilization": CPU_PERCENT}
         cpu = {"type": "Resource", "resource": {"name": "cpu", "target": used}}
         if source.bundle.contract.objective.p99_s is None:
             return [cpu]
-        query = wait_ratio(
+        query = queue_ratio(
             namespace=self._placing.namespace, model=self._name, version=source.bundle.version
         )
         server = self._placing.prometheus

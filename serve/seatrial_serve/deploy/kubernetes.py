@@ -27,7 +27,7 @@ from seatrial_serve.deploy.pod import (
     variable,
     volumes,
 )
-from seatrial_serve.deploy.scaling import CPU_PERCENT, TARGET, behavior, wait_ratio
+from seatrial_serve.deploy.scaling import CPU_PERCENT, TARGET, behavior, queue_ratio
 from seatrial_serve.deploy.sizing import DRAIN_WINDOW_S, REQUEST_TIMEOUT_S, Sizing
 from seatrial_serve.deploy.source import Source
 from seatrial_serve.monitor.figures import Windows
@@ -40,7 +40,7 @@ IMAGE_VOLUME = "/bundles"
 KEYS, KEYS_FILE, SCRAPE_KEY = "keys", "keys.toml", "scrape"
 """The Secret with the server's keys: their file, and the key that Prometheus scrapes with."""
 KEYS_FOLDER = "/etc/seatrial/keys"
-EXTERNAL_METRIC = "seatrial_wait_ratio"
+EXTERNAL_METRIC = "seatrial_queue_ratio"
 """What a metrics adapter calls the ratio: `docs/how-to/kubernetes.md` has its rule."""
 
 
@@ -312,7 +312,7 @@ class Kit:
 
     def _hpa(self) -> dict[str, Any]:
         placing = self._placing
-        wait = {
+        queue = {
             "type": "External",
             "external": {
                 "metric": {
@@ -333,7 +333,7 @@ class Kit:
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": self._name},
             "minReplicas": placing.min_replicas,
             "maxReplicas": placing.max_replicas,
-            "metrics": [wait, cpu] if self._has_objective else [cpu],
+            "metrics": [queue, cpu] if self._has_objective else [cpu],
             "behavior": behavior(),
         }
         return self._object("autoscaling/v2", "HorizontalPodAutoscaler", spec=spec)
@@ -345,12 +345,12 @@ class Kit:
 
     def _keda(self) -> dict[str, Any]:
         placing = self._placing
-        wait = {
+        queue = {
             "type": "prometheus",
             "metricType": "Value",
             "metadata": {
                 "serverAddress": placing.prometheus,
-                "query": wait_ratio(**self._series),
+                "query": queue_ratio(**self._series),
                 "threshold": TARGET,
             },
         }
@@ -364,7 +364,7 @@ class Kit:
             "minReplicaCount": placing.min_replicas,
             "maxReplicaCount": placing.max_replicas,
             "pollingInterval": 15,
-            "triggers": [wait, cpu] if self._has_objective else [cpu],
+            "triggers": [queue, cpu] if self._has_objective else [cpu],
             "advanced": {"horizontalPodAutoscalerConfig": {"behavior": behavior()}},
         }
         return self._object("keda.sh/v1alpha1", "ScaledObject", spec=spec)

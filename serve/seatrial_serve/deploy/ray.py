@@ -102,7 +102,7 @@ class RayService:
             "max_replicas": self._placing.max_replicas,
             "upscaling_factor": GENTLY,
             "downscaling_factor": GENTLY,
-            "policy": {"policy_function": "seatrial_ray.policy:predicted_wait"},
+            "policy": {"policy_function": "seatrial_ray.policy:predicted_queue"},
         }
         deployment = {
             "name": DEPLOYMENT,

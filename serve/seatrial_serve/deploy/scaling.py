@@ -7,13 +7,13 @@ from typing import Any
 from seatrial_serve.metrics import names
 
 TARGET = "0.5"
-"""Predicted wait over objective."""
+"""Predicted queue over objective."""
 CPU_PERCENT = 85
 """Processor time as a second trigger, where processors do the work."""
 
 
 def behavior() -> dict[str, Any]:
-    """Gentle speeds, as an HPA reads them: under its own the predicted wait swings."""
+    """Gentle speeds, as an HPA reads them: under its own the predicted queue swings."""
     return {
         "scaleUp": {
             "policies": [
@@ -28,7 +28,11 @@ def behavior() -> dict[str, Any]:
     }
 
 
-def wait_ratio(**labels: str) -> str:
-    """PromQL: the predicted wait over the objective, of the replica where it is the largest."""
+def queue_ratio(**labels: str) -> str:
+    """PromQL: the predicted queue over the objective, the mean of the replicas.
+
+    Of several versions in a replica, the one that is nearest to its objective counts.
+    """
     chosen = ", ".join(f'{name}="{value}"' for name, value in labels.items())
-    return f"max({names.PREDICTED_WAIT}{{{chosen}}} / {names.OBJECTIVE_SECONDS}{{{chosen}}})"
+    ratio = f"{names.PREDICTED_QUEUE}{{{chosen}}} / {names.OBJECTIVE_SECONDS}{{{chosen}}}"
+    return f"avg(max without (version) ({ratio}))"

@@ -129,6 +129,11 @@ class Families:
             "the longest of several processes."
         )
         self.predicted_wait = self._gauge(names.PREDICTED_WAIT, predicted, MODEL)
+        queued = (
+            "The part of the predicted wait that the requests already here make, without the new "
+            "request's own time; the longest of several processes."
+        )
+        self.predicted_queue = self._gauge(names.PREDICTED_QUEUE, queued, MODEL)
 
     def _describe_models(self) -> None:
         held = (

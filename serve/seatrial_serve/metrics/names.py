@@ -20,6 +20,7 @@ WAITING_ROWS = "seatrial_waiting_rows"
 REQUESTS_WAITING = "seatrial_requests_waiting"
 REQUESTS_RUNNING = "seatrial_requests_running"
 PREDICTED_WAIT = "seatrial_predicted_wait_seconds"
+PREDICTED_QUEUE = "seatrial_predicted_queue_seconds"
 
 # versions
 BUNDLE_INFO = "seatrial_bundle_info"

@@ -13,6 +13,8 @@ class Pressure(NamedTuple):
 
     predicted_wait_s: float
     """When a request that came now would be answered."""
+    predicted_queue_s: float
+    """The part of it that the requests already here make."""
     waiting: int
     """Requests of which no row runs yet."""
     running: int
@@ -32,12 +34,14 @@ class PressureGauges:
         for key, now in pressures.items():
             if now != self._shown.get(key):
                 families.predicted_wait.labels(*key).set(now.predicted_wait_s)
+                families.predicted_queue.labels(*key).set(now.predicted_queue_s)
                 families.requests_waiting.labels(*key).set(now.waiting)
                 families.requests_running.labels(*key).set(now.running)
         ended = self._shown.keys() - pressures.keys()
         if ended:
             for gauge in (
-                families.predicted_wait, families.requests_waiting, families.requests_running,
+                families.predicted_wait, families.predicted_queue,
+                families.requests_waiting, families.requests_running,
             ):  # fmt: skip
                 families.drop(gauge, ended)
         self._shown = pressures

@@ -153,7 +153,7 @@ class ServedModel:
         """How much waits for it. Any thread may ask."""
         running = self.batcher.requests_running
         waiting = max(self.backlog.users - running, 0)
-        return Pressure(self.backlog.expected_s, waiting, running)
+        return Pressure(self.backlog.expected_s, self.backlog.queue_s, waiting, running)
 
     @property
     def bundle(self) -> Bundle:

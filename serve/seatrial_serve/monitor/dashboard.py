@@ -204,19 +204,20 @@ def pressure(figures: Figures) -> list[Panel]:
     """How long the next request will wait, and how many are here."""
     this = figures.this
     seconds = [
-        Query(f"max by (version) ({names.PREDICTED_WAIT}{{{this}}})", "predicted {{version}}"),
+        Query(f"max by (version) ({names.PREDICTED_WAIT}{{{this}}})", "wait {{version}}"),
+        Query(f"max by (version) ({names.PREDICTED_QUEUE}{{{this}}})", "of it queue {{version}}"),
         Query(f"max by (version) ({names.OBJECTIVE_SECONDS}{{{this}}})", "objective {{version}}"),
     ]
     requests = [
         Query(f"sum by (version) ({names.REQUESTS_WAITING}{{{this}}})", "waiting {{version}}"),
         Query(f"sum by (version) ({names.REQUESTS_RUNNING}{{{this}}})", "running {{version}}"),
     ]
-    ratio = [Query(f"seatrial:wait:ratio{{{this}}}", "wait over objective")]
+    ratio = [Query(f"seatrial:queue:ratio{{{this}}}", "queue over objective")]
     return [
-        lines("Predicted wait", "of a request that came now", seconds, "s", THIRD),
+        lines("Predicted wait", "of a request that came now; the longest", seconds, "s", THIRD),
         lines("Requests", "of all replicas", requests, "short", THIRD),
         *(
-            [lines("Predicted wait over objective", "scale by this", ratio, "short", THIRD)]
+            [lines("Predicted queue over objective", "scale by this", ratio, "short", THIRD)]
             if figures.objective_s is not None
             else []
         ),

@@ -67,12 +67,12 @@ class Figures:
         whole = self.sum("rate", names.PHASE_COUNT, 'phase="total"', window=window)
         return f"1 - {quick} / ({whole} > 0)"
 
-    def wait(self) -> str:
-        """The predicted wait over the objective, of the replica where it is the longest."""
+    def queue(self) -> str:
+        """The predicted queue over the objective, as `deploy.scaling.queue_ratio`."""
         one, other = (
-            f"{name}{{{self.this}}}" for name in (names.PREDICTED_WAIT, names.OBJECTIVE_SECONDS)
+            f"{name}{{{self.this}}}" for name in (names.PREDICTED_QUEUE, names.OBJECTIVE_SECONDS)
         )
-        return f"max by (model) ({one} / {other})"
+        return f"avg by (model) (max without (version) ({one} / {other}))"
 
     def quantile(self, quantile: float, phase: str = "total") -> str:
         """A quantile of a phase's time, in seconds."""

@@ -24,7 +24,7 @@ def records(figures: Figures) -> dict[str, str]:
     if figures.objective_s is not None:
         for window in dict.fromkeys(window for burn in BURNS for window in burn.windows):
             found[f"seatrial:slow:ratio{window}"] = figures.slow(window)
-        found["seatrial:wait:ratio"] = figures.wait()
+        found["seatrial:queue:ratio"] = figures.queue()
     if figures.profile.rows:
         found |= {
             "seatrial:drift_share": figures.drift_share(),

@@ -77,6 +77,14 @@ class Backlog:
         """When another request that came now would be answered, in seconds from now."""
         return (self.users + 1) * self._busy_s / self._ended
 
+    @property
+    def queue_s(self) -> float:
+        """The part of `expected_s` that the requests already here make, in seconds.
+
+        The rest is the new request's own time, which no further replica shortens.
+        """
+        return self.users * self._busy_s / self._ended
+
     def admit(self, deadline_s: float) -> None:
         """Raise `Unavailable` if a request would come after its deadline anyway.
 
