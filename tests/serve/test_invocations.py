@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,12 @@ async def test_probes_say_whether_models_take_traffic(running: Running, path: st
     assert (await running.client.get(path)).status_code == 200
     running.drain.draining = True
     assert (await running.client.get(path)).status_code == 503
+
+
+async def test_the_servers_version_is_told_where_mlflow_tells_its_own(running: Running) -> None:
+    reply = await running.client.get("/version")
+    assert (reply.status_code, reply.text) == (200, version("seatrial"))
+    assert reply.headers["content-type"].startswith("text/plain")
 
 
 async def test_the_documented_body_takes_what_the_route_takes(running: Running) -> None:
