@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 from support.embedded import seal_embedding, vector_of
-from support.mounts import with_folder
+from support.fixed_ports import fixed_ports
+from support.mounts import with_folders
 from support.real_ray import free_ports
 from support.servers import OURS, ROOT
 from support.waiting import until
@@ -134,7 +134,7 @@ def right(reply: httpx.Response) -> bool:
 @pytest.mark.slow
 def test_sagemaker_runs_the_image_with_serve_and_posts_invocations(sealed: Path) -> None:
     (port,) = free_ports(1)
-    program = with_folder(sealed, "/opt/ml/model", *OURS, "serve")
+    program = with_folders({"/opt/ml/model": sealed}, *OURS, "serve")
     variables = {"SEATRIAL_CONTAINER": "sagemaker", "SAGEMAKER_BIND_TO_PORT": str(port)}
     with started(program, variables, port, "/ping") as client:
         assert right(client.post("/invocations", json=INSTANCES))
@@ -148,7 +148,7 @@ def test_sagemaker_loads_asks_and_unloads_models_of_a_multi_model_endpoint(
 ) -> None:
     (port,) = free_ports(1)
     shutil.copytree(sealed, tmp_path / "models" / "a1b2" / "model")
-    program = with_folder(tmp_path / "models", "/opt/ml/models", *OURS, "serve")
+    program = with_folders({"/opt/ml/models": tmp_path / "models"}, *OURS, "serve")
     variables = {
         "SEATRIAL_CONTAINER": "sagemaker", "SAGEMAKER_BIND_TO_PORT": str(port),
         "SAGEMAKER_MULTI_MODEL": "true",
@@ -176,22 +176,17 @@ def test_vertex_asks_at_the_routes_that_it_names(sealed: Path) -> None:
 
 @pytest.mark.slow
 def test_azure_posts_to_score_on_port_5001(sealed: Path) -> None:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind(("127.0.0.1", 5001))
-        except OSError:
-            pytest.skip("port 5001, which Azure ML's contract here names, is taken")
     variables = {"AZUREML_MODEL_DIR": str(sealed)}
-    with started([*OURS, "--container", "azureml"], variables, 5001, "/ping") as client:
+    program = [*OURS, "--container", "azureml"]
+    with fixed_ports(5001), started(program, variables, 5001, "/ping") as client:
         assert right(client.post("/score", json=INSTANCES))
 
 
 @pytest.mark.slow
 def test_cloud_run_names_a_port(sealed: Path) -> None:
     (port,) = free_ports(1)
-    variables = {"PORT": str(port), "K_SERVICE": "texts", "SEATRIAL_BUNDLES": str(sealed)}
-    program = [*OURS, "--container", "cloudrun"]
+    variables = {"PORT": str(port), "K_SERVICE": "texts"}
+    program = with_folders({"/bundles": sealed}, *OURS, "--container", "cloudrun")
     with started(program, variables, port, "/v2/health/ready") as client:
         (name,) = client.get("/v2/models").json()["models"]
         assert right(client.post(f"/v1/models/{name}:predict", json=INSTANCES))
