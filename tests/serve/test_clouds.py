@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,9 +14,10 @@ import httpx
 import pytest
 from support.embedded import seal_embedding, vector_of
 from support.fixed_ports import fixed_ports
+from support.manifests import image_variables
 from support.mounts import with_folders
 from support.real_ray import free_ports
-from support.servers import OURS, ROOT
+from support.servers import OURS
 from support.waiting import until
 
 from seatrial_serve.settings import load_settings
@@ -26,13 +26,6 @@ pytestmark = pytest.mark.timeout(120)
 TEXTS = ["a ship", "two boats"]
 INSTANCES = {"instances": [{"text": text} for text in TEXTS]}
 CSV = "text\na ship\ntwo boats\n"
-
-
-def image_variables() -> dict[str, str]:
-    """What the Dockerfile sets for the server, but for paths of programs and caches."""
-    (line, *_) = re.findall(r"^ENV (.*)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
-    found = dict(each.split("=", 1) for each in line.split())
-    return {name: value for name, value in found.items() if not name.startswith(("PATH", "XDG_"))}
 
 
 @pytest.fixture
