@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         ("bundles",),
         description=(
             "Folders of bundles, <name>/<version>, or bundles' own folders; or the like in stores: "
-            "oci://HOST/NAME:TAG, s3://, gs://, az://, https://."
+            "oci://HOST/NAME:TAG, mlflow:models:/NAME/VERSION, s3://, gs://, az://, https://."
         ),
     )
     versions: Literal["latest", "all"] = Field(

@@ -145,9 +145,7 @@ def test_kserves_container_finds_the_bundle_at_mnt_models_and_answers_on_its_por
     flags = [each.replace("{{.Name}}", "adelie") for each in container["args"]]
     image = mounted(bundle, tmp_path / "image")
     # the runtime's image says no more than its variables; the last --host counts
-    program = with_folders(
-        {KSERVE_FOLDER: image / "models"}, *OURS, *flags, "--host", "127.0.0.1"
-    )
+    program = with_folders({KSERVE_FOLDER: image / "models"}, *OURS, *flags, "--host", "127.0.0.1")
     said = image_variables() | variables(model["model"])
     http, grpc, metrics = (port["containerPort"] for port in container["ports"])
     ready = f"http://127.0.0.1:{http}{container['readinessProbe']['httpGet']['path']}"
