@@ -150,8 +150,8 @@ def csv_rows(body: bytes, contract: Contract, *, named: bool = True) -> list[dic
             if len(cells) != len(names):
                 got = f"{len(cells)} cells in row {place}"
                 raise Refusal("E_SHAPE", where, got, f"{len(names)}, one for each column")
-            named = zip(names, readers, cells, strict=True)
-            rows.append({name: read(cell) for name, read, cell in named})
+            read = zip(names, readers, cells, strict=True)
+            rows.append({name: value_of(cell) for name, value_of, cell in read})
     except UnicodeDecodeError:
         raise Refusal("E_SCHEMA", where, "bytes that are no UTF-8", "CSV in UTF-8") from None
     except csv.Error:
