@@ -35,7 +35,7 @@ WORKDIR /nothing
 USER 10001:10001
 # TOKENIZERS_PARALLELISM is no secret: it keeps the tokenizer's own threads out of the plan of threads.
 # hadolint ignore=DL3064
-ENV PATH=/opt/seatrial/bin:$PATH XDG_CACHE_HOME=/cache XDG_STATE_HOME=/state SEATRIAL_BUNDLES=/bundles SEATRIAL_HOST=0.0.0.0 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
+ENV PATH=/opt/seatrial/bin:$PATH XDG_CACHE_HOME=/cache XDG_STATE_HOME=/state SEATRIAL_CONTAINER=image PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-m", "seatrial_serve.probe"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from support.manifests import JUDGES, objects, of_kind
 from support.pages import page
 from support.registries import small_registry
@@ -112,6 +113,9 @@ def test_every_flag_and_variable_of_a_page_is_one(text: str) -> None:
         for parameter in deploy.get_command(None, target).params  # type: ignore[union-attr, arg-type]
         for option in parameter.opts
     }
+    parity = cli.get_command(None, "parity")  # type: ignore[arg-type]  # as above
+    assert parity is not None
+    options |= {option for parameter in parity.params for option in parameter.opts}
     served = {f"--{name.replace('_', '-')}" for name in Settings.model_fields}
     ours = re.sub(r"`(helm|kubectl) [^`]*`", "", text)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours)) <= options | served
@@ -134,3 +138,6 @@ def test_the_components_of_the_page_are_those_that_are_written() -> None:
     committed = Path(__file__).parents[1] / "deploy/kubernetes/penguins/components"
     named = set(re.findall(r"^\| `components/([a-z-]+)` \|", KUBERNETES, re.MULTILINE))
     assert named == {path.name for path in committed.iterdir()}
+    told = CliRunner().invoke(cli, ["deploy", "kubernetes", "--help"]).output
+    (listed,) = re.findall(r"taken or left: ([a-z,\s-]+)\.", told)
+    assert {*re.split(r",\s+", listed)} == named

@@ -83,6 +83,24 @@ def test_it_has_a_folder_for_the_record_of_versions(image: RealImage) -> None:
     assert (status.st_uid, status.st_gid) == (10001, 10001)
 
 
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({}, "/bundles"),
+        ({"SEATRIAL_CONTAINER": "sagemaker"}, "/opt/ml/model"),
+        ({"SEATRIAL_CONTAINER": "vertex", "AIP_STORAGE_URI": "gs://b/m"}, "gs://b/m"),
+        ({"SEATRIAL_CONTAINER": "azureml", "AZUREML_MODEL_DIR": "/var/m"}, "/var/m"),
+        ({"SEATRIAL_CONTAINER": "cloudrun"}, "/bundles"),
+    ],
+)
+def test_a_clouds_folder_takes_the_place_of_its_own(
+    image: RealImage, variables: dict[str, str], folder: str
+) -> None:
+    asked = "from seatrial_serve.settings import load_settings; s = load_settings(); "
+    done = image.run("python", "-c", f"{asked}print(s.host, *s.bundles)", **variables)
+    assert done.stdout == f"0.0.0.0 {folder}\n", done.stdout + done.stderr
+
+
 def test_it_lists_what_is_in_it(image: RealImage) -> None:
     done = image.run("cat", "/opt/seatrial/sbom.cdx.json")
     assert done.returncode == 0, done.stderr

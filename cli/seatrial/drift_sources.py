@@ -75,13 +75,18 @@ def drift_of_rows(bundle: Bundle, rows: Sequence[Any]) -> Seen:
     return Seen(live, refused)
 
 
-def drift_of_servers(bundle: Bundle, url: str, window: str) -> Seen:
-    """What all servers of this version counted within the window. Raises `DeclarationError`."""
+def drift_of_servers(bundle: Bundle, url: str, window: str, name: str | None = None) -> Seen:
+    """What all servers of this version counted within the window.
+
+    `name`: what they call the model, where that is not the bundle's name. Raises
+    `DeclarationError`.
+    """
     if not WINDOW.fullmatch(window):
         raise DeclarationError(
             "--window", f"'{window[:20]}'", "a time as Prometheus writes it: 30m, 1h, 7d"
         )
-    model = f'model="{bundle.name}",version="{bundle.version}"'
+    name = name or bundle.name
+    model = f'model="{name}",version="{bundle.version}"'
     counted = query(url, f"sum by (field, bin) (increase({names.DRIFT}{{{model}}}[{window}]))")
     by_bin = {
         (each["metric"]["field"], each["metric"]["bin"]): float(each["value"][1])
@@ -94,7 +99,7 @@ def drift_of_servers(bundle: Bundle, url: str, window: str) -> Seen:
     if not any(map(sum, live.values())):
         want = "a server of it, scraped at least twice while it answered requests"
         raise DeclarationError(
-            f"Prometheus, the last {window}", f"no values of {bundle.name} {bundle.version}", want
+            f"Prometheus, the last {window}", f"no values of {name} {bundle.version}", want
         )
     codes = query(
         url, f'sum by (code) (increase({names.REQUESTS}{{{model},code!~"ok|other"}}[{window}]))'

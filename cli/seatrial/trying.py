@@ -50,6 +50,7 @@ def parity(
     container: str | None = None,
     ray: str | None = None,
     ray_grpc: str | None = None,
+    model: str | None = None,
     key_file: Path | None = None,
     runners: Sequence[str] = (),
     trust_torchscript: bool = False,
@@ -62,7 +63,8 @@ def parity(
     `"path/to/file.py:name"`, PyTorch answers again too. Servers are tried by their addresses: ours
     at `url` (http://host:port) and `grpc` (host:port), NVIDIA's at `triton` and `triton_grpc`, ours
     before a Triton at `edge` and in a container at `container`, Ray Serve's at `ray` and
-    `ray_grpc`. The first line of `key_file` is the key that ours ask for.
+    `ray_grpc`. `model` is what ours call the model, where that is not the bundle's name. The first
+    line of `key_file` is the key that ours ask for.
 
     `runners` names the only ones to try. `trust_torchscript` lets TorchScript graphs, which are
     programs, run here. `progress` is called with the name of each runner.
@@ -100,6 +102,7 @@ def parity(
         container,
         ray,
         ray_grpc,
+        model,
         key_file=key_file,
         trust_torchscript=trust_torchscript,
     )

@@ -44,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             f"--seatrial-{name.replace('_', '-')}", metavar=metavar, help=f"try too: {what}"
         )
     group.addoption(
+        "--seatrial-model",
+        metavar="NAME",
+        help="what our servers call the model, where that is not the bundle's name",
+    )
+    group.addoption(
         "--seatrial-key-file",
         type=Path,
         metavar="FILE",
@@ -109,6 +114,7 @@ class BundleItem(pytest.Item):
         asked = TrialRequest(
             open_bundle(self._bundle_path),
             pipeline,
+            model=option("seatrial_model"),
             key_file=option("seatrial_key_file"),
             trust_torchscript=trusted,
             **addresses,

@@ -28,7 +28,7 @@ from pydantic_settings import (
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.manifest import NAME
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
-from seatrial_serve.containers import CONTAINERS
+from seatrial_serve.containers import ARGUMENTS, CONTAINERS
 from seatrial_serve.process.tls_files import TlsFiles
 
 PREFIX = "SEATRIAL_"
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         ("bundles",),
         description=(
             "Folders of bundles, <name>/<version>, or bundles' own folders; or the like in stores: "
-            "oci://HOST/NAME:TAG, s3://, gs://, az://, https://."
+            "oci://HOST/NAME:TAG, mlflow:models:/NAME/VERSION, s3://, gs://, az://, https://."
         ),
     )
     versions: Literal["latest", "all"] = Field(
@@ -341,11 +341,12 @@ class Settings(BaseSettings):
             "KServe calls a model by its InferenceService."
         ),
     )
-    container: Literal["azureml", "cloudrun", "sagemaker", "vertex"] | None = Field(
+    container: Literal["azureml", "cloudrun", "image", "sagemaker", "vertex"] | None = Field(
         None,
         description=(
             "The cloud that starts this container: its address, ports, paths and folder are the "
-            "defaults, read from the variables that it sets. Other settings win over them."
+            "defaults, read from the variables that it sets. Other settings win over them. "
+            "Our image sets `image`: all addresses, and /bundles."
         ),
     )
     predict_path: str | None = Field(
@@ -889,6 +890,8 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     )
     if isinstance(container, str) and container in CONTAINERS:
         from_file = CONTAINERS[container](os.environ) | from_file
+        if given.get("bundles") == ARGUMENTS.get(container):
+            given.pop("bundles", None)
     try:
         return Settings(
             **{name: value for name, value in from_file.items() if name not in environment} | given

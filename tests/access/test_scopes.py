@@ -29,7 +29,7 @@ GET = {
     "/v2/health/live": OPEN, "/v2/health/ready": OPEN, "/ping": OPEN, "/health": OPEN,
     "/up": OPEN,
     "/openapi.json": READ, "/console/series": READ, "/console/about": READ,
-    "/info": READ, "/models": READ,
+    "/info": READ, "/models": READ, "/version": READ,
     "/models/{model}": READ, "/v1/models": READ, "/v1/models/{model:name}": READ,
     "/v1/models/{model:name}/versions/{version:name}": READ,
     "/v1/models/{model}/metadata": READ, "/v1/models/{model}/versions/{version}/metadata": READ,

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import pytest
 from click.testing import CliRunner
@@ -22,7 +23,7 @@ from support.pages import commands_of, page
 from support.servers import Server, fetch
 from support.toys import toy_bundle
 
-from seatrial.bench import limit
+from seatrial.bench import limit, target
 from seatrial.bench.connection import LOST, TIMED_OUT
 from seatrial.bench.load import Load, event_loop, rates_around
 from seatrial.bench.steps import Step, Tally, knee_of, step_of
@@ -188,6 +189,36 @@ def test_where_no_server_is_and_what_is_no_plot_is_said(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"got the ending '\.pdf', want \.png"):
         words = ["bench", "x", "--plot", str(tmp_path / "x.pdf")]
         CliRunner().invoke(cli, words, catch_exceptions=False)
+
+
+def test_a_bundle_stands_beside_a_server_that_has_another_name_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = toy_bundle(tmp_path)
+    about = SimpleNamespace(name="blue", version="1.0.0", contract=bundle.contract, example=None)
+
+    class Asked:
+        def __init__(self, *of: Any, **how: Any) -> None: ...
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *of: object) -> None: ...
+
+        def describe(self) -> Any:
+            return about
+
+    monkeypatch.setattr(target, "Client", Asked)
+    path = str(bundle.path)
+    with target.at_url("http://127.0.0.1:9", "blue", path, None) as found:
+        assert (found.name, found.rows_are) == ("blue", target.rows_of_bundle(bundle)[1])
+    unnamed = target.at_url("http://127.0.0.1:9", None, path, None)
+    with pytest.raises(DeclarationError, match=r"got toy 1\.0\.0, want blue 1\.0\.0"), unnamed:
+        pass
+    about.version = "1.1.0"
+    named = target.at_url("http://127.0.0.1:9", "blue", path, None)
+    with pytest.raises(DeclarationError, match=r"want blue 1\.1\.0"), named:
+        pass
 
 
 @pytest.mark.slow

@@ -28,12 +28,15 @@ class FakePrometheus(HTTPServer):
 
     series: dict[str, list[tuple[dict[str, str], float]]] = {}
     answer: bytes | None = None
+    asked: str = ""
+    """The last expression."""
 
     class Handler(BaseHTTPRequestHandler):
         server: FakePrometheus
 
         def do_GET(self) -> None:
             expression = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)["query"][0]
+            self.server.asked = expression
             found = next(
                 (series for part, series in self.server.series.items() if part in expression), []
             )
@@ -133,6 +136,8 @@ def test_where_it_cannot_tell_it_says_why(
         return str(error)
 
     assert "no values of toy 1.0.0" in said("--prometheus", prometheus.url)
+    assert "no values of blue 1.0.0" in said("--prometheus", prometheus.url, "--model", "blue")
+    assert 'model="blue",version="1.0.0"' in prometheus.asked
     assert "--window: got 'yesterday'" in said(
         "--prometheus", prometheus.url, "--window", "yesterday"
     )

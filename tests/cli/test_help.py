@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from seatrial.main import cli
+from seatrial_serve.settings import Settings
+from seatrial_serve.stores.address import EXTRA_OF
 
 CHECKED = (click.Choice, click.types.IntParamType, click.types.FloatParamType)
 
@@ -33,6 +35,14 @@ def examples(words: tuple[str, ...]) -> list[str]:
     assert "\b" not in done.output
     lines = done.output.replace("\\\n", " ").splitlines()
     return [line.strip() for line in lines if line.strip().startswith("seatrial ")]
+
+
+def test_serve_names_each_kind_of_address() -> None:
+    told = CliRunner().invoke(cli, ["serve", "--help"]).output
+    described = str(Settings.model_fields["bundles"].description)
+    for scheme in ("oci:", "mlflow:", *(f"{each}://" for each in EXTRA_OF if each != "http")):
+        assert scheme in told
+        assert scheme in described
 
 
 @pytest.mark.parametrize("words", [*commands(cli)], ids=" ".join)

@@ -28,6 +28,7 @@ def ask(url: str) -> dict[str, Any]:
         refused = str(error)
     return {
         "ready": True,
+        "version": client.get_version(),
         "frame": client.invoke(pd.DataFrame({"text": TEXTS})).get_predictions().to_dict("records"),
         "records": client.invoke([{"text": text} for text in TEXTS])
         .get_predictions()

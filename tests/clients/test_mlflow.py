@@ -5,6 +5,7 @@ The client runs in an environment of its own (`make clients`).
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ def said(asked_by: Any) -> dict[str, Any]:
 
 def test_its_probe_is_answered(said: dict[str, Any]) -> None:
     assert said["ready"]
+
+
+def test_its_question_for_the_version_is_answered(said: dict[str, Any]) -> None:
+    assert said["version"] == version("seatrial")
 
 
 @pytest.mark.parametrize("form", ["frame", "records", "columns"])

@@ -13,6 +13,7 @@ import promql_parser
 import pytest
 import yaml
 from click.testing import CliRunner
+from support.encrypted import make_identity
 from support.manifests import (
     JUDGES,
     PLACING,
@@ -27,14 +28,17 @@ from support.manifests import (
     with_components,
     write_kit,
 )
+from support.pages import run_line
 from support.registries import small_registry
 from support.servers import EXAMPLES, ROOT
 
 from seatrial.main import cli
 from seatrial_contracts.bundle import open_bundle
+from seatrial_contracts.encrypt import encrypt_bundle
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.identities import COMMAND_VARIABLE, FILE_VARIABLE
 from seatrial_serve.deploy.kubernetes import EXTERNAL_METRIC
-from seatrial_serve.deploy.measured import read_measured
+from seatrial_serve.deploy.measured import read_measured, write_measured
 from seatrial_serve.deploy.placing import Placing
 from seatrial_serve.deploy.source import object_name, open_source, with_address
 from seatrial_serve.monitor.figures import Windows
@@ -274,25 +278,50 @@ def test_promtool_takes_the_rules(kit: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_committed_kits_are_what_the_examples_give(examples: Path, tmp_path: Path) -> None:
-    committed = ROOT / "deploy/kubernetes"
+def test_the_line_of_deploy_writes_the_committed_kits_anew(examples: Path, tmp_path: Path) -> None:
+    text, committed = (ROOT / "deploy/README.md").read_text(), ROOT / "deploy/kubernetes"
+    (line,) = re.findall(r"^    (seatrial deploy kubernetes .*)$", text, re.MULTILINE)
+    (tmp_path / "bundles").symlink_to(examples)
+    kits = tmp_path / "deploy/kubernetes"
     for name in EXAMPLES:
         bundle = open_bundle(examples / name / "1.0.0")
         measured = read_measured(committed / name)
         assert measured is not None
         assert (measured.name, measured.version) == (name, bundle.version)
-        write_kit(with_address(bundle, REGISTRY), tmp_path / name, measured)
-        for file in (tmp_path / name).rglob("*.*"):
-            # a digest is of the commit that sealed it, too
+        # a digest is of the commit that sealed it, too
+        write_measured(kits / name, measured.model_copy(update={"digest": bundle.digest}))
+    said = run_line(line, tmp_path)
+    for name in EXAMPLES:
+        assert f"{name} 1.0.0, kept: " in said
+        for file in (kits / name).rglob("*.yaml"):
             made, there = (
                 DIGEST.sub("sha256:", path.read_text())
-                for path in (file, committed / file.relative_to(tmp_path))
+                for path in (file, committed / file.relative_to(kits))
             )
-            assert made == there, f"docs/how-to/kubernetes.md says how {file.name} is written anew"
+            assert made == there, f"deploy/README.md says how {file.name} is written anew"
         kept = {path.relative_to(committed / name) for path in (committed / name).rglob("*.yaml")}
-        assert kept == {
-            path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*.yaml")
-        }
+        assert kept == {path.relative_to(kits / name) for path in (kits / name).rglob("*.yaml")}
+
+
+def test_an_encrypted_bundle_is_deployed_with_the_key_that_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in (FILE_VARIABLE, COMMAND_VARIABLE):
+        monkeypatch.setenv(variable, "")  # which --identity sets
+        monkeypatch.delenv(variable)
+    key = make_identity(tmp_path / "serving.key")
+    plain = promising(tmp_path / "plain")
+    encrypted = encrypt_bundle(plain, [key.to], tmp_path / "encrypted")
+    write_measured(tmp_path / "kits/toy", figures(digest=plain.digest))
+    asked = [
+        "deploy", "kubernetes", str(encrypted), "--out", str(tmp_path / "kits"), "--image",
+        "a/b:1", "--registry", REGISTRY,
+    ]  # fmt: skip
+    refused = CliRunner().invoke(cli, asked)
+    assert "--identity FILE" in str(refused.exception)
+    done = CliRunner().invoke(cli, [*asked, "--identity", str(key.file)])
+    assert done.exit_code == 0, done.output
+    assert "toy 1.0.0, kept: " in done.output
 
 
 def test_a_bundle_in_a_registry_is_pinned_by_the_digest_that_its_tag_has(

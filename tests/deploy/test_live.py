@@ -24,10 +24,10 @@ from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array
-from seatrial_parity.runners.runner import Answers, RawRows
+from seatrial_parity.runners.runner import Answers, RawRows, TrialRequest
 from seatrial_parity.runners.tensor_runner import Served, TensorRunner, refusal_from
 from seatrial_parity.runners.tensors import Tensors
-from seatrial_parity.trial import try_runner
+from seatrial_parity.trial import try_bundle, try_runner
 from seatrial_serve.deploy.kserve import serving_runtime
 from seatrial_serve.deploy.source import with_address
 from seatrial_serve.stores.address import InRegistry, read_address
@@ -196,6 +196,14 @@ def test_the_series_that_kserve_scales_by_have_the_services_name_and_version(
     text = httpx.get(kserve.metrics_url).text
     for name in ("seatrial_predicted_queue_seconds", "seatrial_objective_seconds"):
         assert re.search(rf'^{name}{{model="adelie",version="1.0.0"}} ', text, re.MULTILINE)
+
+
+def test_parity_asks_it_by_the_services_name(kserve: Server, examples: Path) -> None:
+    bundle = open_bundle(examples / "penguins" / "1.0.0")
+    asked = TrialRequest(bundle, url=kserve.url, grpc=kserve.grpc, model="adelie")
+    receipt = try_bundle(asked, ["http v1", "v2 json", "v2 binary", "grpc"])
+    assert {trial.runner for trial in receipt.trials} >= {"http v1", "v2 json", "v2 binary", "grpc"}
+    assert receipt.passed, [trial.finding for trial in receipt.trials]
 
 
 class Clients:

@@ -41,15 +41,19 @@ class Server(ThreadingHTTPServer):
 
     odd: tuple[int, str] | None = RESET
     about: dict[str, Any]
+    asked: list[str]
+    """The path of each request."""
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path)
         self._reply(200, json.dumps(self.server.about))
 
     def do_POST(self) -> None:
+        self.server.asked.append(self.path)
         self.rfile.read(int(self.headers["content-length"]))
         if self.server.odd is None:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -79,6 +83,7 @@ def bundle(tmp_path: Path) -> Bundle:
 @pytest.fixture
 def server(bundle: Bundle) -> Iterator[Server]:
     made = Server(("127.0.0.1", 0), Handler)
+    made.asked = []
     properties = {"digest": bundle.digest, "variant": "fp32"}
     made.about = {
         **properties,
@@ -107,6 +112,30 @@ def test_a_server_that_answers_oddly_is_a_finding_of_its_own(
     assert all(trial.finding.startswith("a golden row was not answered: ") for trial in answered)
     (refusals,) = [trial for trial in receipt.trials if not trial.rows]
     assert refusals.finding.startswith("refusal 0: ") == (len(bundle.golden.refusals) > 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "runner"),
+    [
+        ("url", "http v1"), ("url", "v2 binary"), ("url", "v2 json"), ("container", "container"),
+        ("edge", "edge on triton"), ("ray", "ray http"),
+    ],
+)  # fmt: skip
+def test_a_server_is_asked_for_the_name_that_it_has_for_the_model(
+    address: str, runner: str, server: Server, bundle: Bundle
+) -> None:
+    where: dict[str, Any] = {address: f"http://127.0.0.1:{server.server_port}"}
+    try_bundle(TrialRequest(bundle, model="toy-blue", **where), [runner])
+    assert len(server.asked) > 1
+    assert all("/models/toy-blue/versions/1.0.0" in path for path in server.asked)
+
+
+def test_parity_passes_that_name_on(server: Server, bundle: Bundle, tmp_path: Path) -> None:
+    url, junit = f"http://127.0.0.1:{server.server_port}", str(tmp_path / "junit.xml")
+    asked = ["parity", str(bundle.path), "--url", url, "--runner", "http v1", "--junit", junit]
+    CliRunner().invoke(cli, [*asked, "--model", "toy-blue"])
+    assert len(server.asked) > 1
+    assert all(path.startswith("/v1/models/toy-blue/") for path in server.asked)
 
 
 def test_parity_writes_its_receipt_where_the_server_resets(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ BY_ROW = {"predictions": ANSWERS, "model_version": "1.0.0"}
         ("application/json", json.dumps({"inputs": RECORDS})),
         ("application/json", json.dumps({"inputs": {"x": [3.5, -1.0], "word": ["a", "b"]}})),
         ("text/csv", "x,word\n3.5,a\n-1.0,b\n"),
+        ("text/csv; header=absent", "3.5,a\n-1.0,b\n"),
+        ('text/csv;charset=utf-8; header="absent"', "3.5,a\r\n-1.0,b"),
         ("text/csv; charset=utf-8", '\ufeffword,x\r\n"a",3.5\r\nb,-1\r\n'),
     ],
     ids=[
@@ -43,6 +46,8 @@ BY_ROW = {"predictions": ANSWERS, "model_version": "1.0.0"}
         "inputs",
         "columns",
         "csv",
+        "csv without names",
+        "csv without names in quotes",
         "csv of Excel",
     ],
 )
@@ -85,6 +90,10 @@ def split(columns: list[str], data: list[Any]) -> str:
         ("application/json", split(["x", "word"], [[412.0, "a"]]), "E_RANGE", "row 0"),
         ("text/csv", "", "E_EMPTY_BATCH", "a list of 0"),
         ("text/csv", "x,word\n3.5\n", "E_SHAPE", "1 cells in row 0"),
+        ("text/csv", "3.5,a\n", "E_SCHEMA", "header=absent"),
+        ("text/csv", "3.5,a\n-1.0,b\n", "E_SCHEMA", "names no input"),
+        ("text/csv; header=absent", "3.5\n", "E_SHAPE", "1 cells in row 0"),
+        ("text/csv; header=absent", "x,word\n3.5,a\n", "E_TYPE", "input 'x', row 0"),
         ("text/csv", "x,x\n3.5,1\n", "E_SCHEMA", "two columns"),
         ("text/csv", 'x,word\n"3.5,a\n', "E_SCHEMA", "no CSV"),
         ("text/csv", "x,word\nthree,a\n", "E_TYPE", "input 'x', row 0"),
@@ -116,6 +125,12 @@ async def test_probes_say_whether_models_take_traffic(running: Running, path: st
     assert (await running.client.get(path)).status_code == 200
     running.drain.draining = True
     assert (await running.client.get(path)).status_code == 503
+
+
+async def test_the_servers_version_is_told_where_mlflow_tells_its_own(running: Running) -> None:
+    reply = await running.client.get("/version")
+    assert (reply.status_code, reply.text) == (200, version("seatrial"))
+    assert reply.headers["content-type"].startswith("text/plain")
 
 
 async def test_the_documented_body_takes_what_the_route_takes(running: Running) -> None:

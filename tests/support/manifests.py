@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from support.toys import toy_files, toy_manifest
 
 JUDGES = ROOT / "build/clients/kubernetes/bin"
 SCHEMAS = ROOT.parent / "shared/schemas/kserve"
+KSERVE_FOLDER = "/mnt/models"
 REGISTRY = "oci://registry.example/models"
 PLACING = Placing("registry.example/seatrial:0.1.0", "models", 2, 10, "monitoring")
 FIGURES = {
@@ -72,12 +74,19 @@ def kserve_entry(bundle: Bundle, name: str) -> tuple[list[str], list[str]]:
     model = of_kind(found, "InferenceService")["spec"]["predictor"]["model"]
     (container,) = serving_runtime("a/b:1")["spec"]["containers"]
     path, *flags = [each.replace("{{.Name}}", name) for each in container["args"]]
-    assert path == "/mnt/models"
+    assert path == KSERVE_FOLDER
     # `Server` listens on free ports of the loopback, in place of these
     replaced = {"--host=0.0.0.0", "--http-port=8080", "--grpc-port=9000", "--metrics-port=8002"}
     assert replaced <= set(flags)
     environment = [f"{each['name']}={each['value']}" for each in model["env"]]
     return [flag for flag in flags if flag not in replaced], ["env", *environment, *OURS]
+
+
+def image_variables() -> dict[str, str]:
+    """What the Dockerfile sets for the server, but for paths of programs and caches."""
+    (line, *_) = re.findall(r"^ENV (.*)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    found = dict(each.split("=", 1) for each in line.split())
+    return {name: value for name, value in found.items() if not name.startswith(("PATH", "XDG_"))}
 
 
 def objects(text: str) -> list[dict[str, Any]]:

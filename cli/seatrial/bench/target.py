@@ -49,7 +49,8 @@ def at_url(url: str, model: str | None, beside: str | None, key: str | None) -> 
     with Client(url, model, key=key) as client:
         about = client.describe()
     bundle = None if beside is None else open_bundle(beside)
-    if bundle is not None and (bundle.name, bundle.version) != (about.name, about.version):
+    name = bundle.name if bundle is not None and model is None else about.name
+    if bundle is not None and (name, bundle.version) != (about.name, about.version):
         got, want = f"{bundle.name} {bundle.version}", f"{about.name} {about.version}"
         raise DeclarationError("--bundle", got, f"{want}, which the server answers with")
     rows, rows_are = (

@@ -34,6 +34,12 @@ With fewer rows, the PSI of two samples of one population is often above a tenth
     help="Read the counters of all servers of this version from a Prometheus.",
 )
 @click.option(
+    "--model",
+    metavar="NAME",
+    help="Of --prometheus: what the servers call the model (`seatrial serve --model-name`, an "
+    "InferenceService).  [default: the bundle's name]",
+)
+@click.option(
     "--window",
     default="1h",
     show_default=True,
@@ -64,6 +70,7 @@ def command(
     path: Path,
     rows: str | None,
     prometheus: str | None,
+    model: str | None,
     window: str,
     psi: float,
     js: float,
@@ -99,7 +106,8 @@ def command(
             "export it with reference=[...]",
         )
     if prometheus is not None:
-        seen, source = drift_of_servers(bundle, prometheus, window), f"the last {window}"
+        seen = drift_of_servers(bundle, prometheus, window, model)
+        source = f"the last {window}"
     else:
         given = read_rows(str(rows))
         seen, source = drift_of_rows(bundle, given), f"{len(given)} rows"

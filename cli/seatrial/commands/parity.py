@@ -44,6 +44,12 @@ if TYPE_CHECKING:
 @click.option("--container", metavar="URL", help="Try our server in a container too.")
 @click.option("--ray", metavar="URL", help="Try our replicas behind Ray Serve too.")
 @click.option("--ray-grpc", metavar="HOST:PORT", help="Try Ray Serve's gRPC too.")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="What our servers call the model (`seatrial serve --model-name`, an InferenceService).  "
+    "[default: the bundle's name]",
+)
 @key_file_option
 @click.option(
     "--trust-torchscript",

@@ -121,7 +121,7 @@ command = click.Command(
     help="""Serve bundles over HTTP and gRPC.
 
     BUNDLES are folders of bundles (by default ./bundles), bundles' own folders, or the like in
-    stores: oci://HOST/NAME:TAG, s3://, gs://, az://, https://.
+    stores: oci://HOST/NAME:TAG, mlflow:models:/NAME/VERSION, s3://, gs://, az://, https://.
 
     A model takes traffic once its load gate has replayed its golden rows on this machine; until
     then, and where it fails, /v2/health/ready says 503 and why. Each setting can also stand in the

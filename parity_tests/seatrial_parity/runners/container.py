@@ -13,7 +13,7 @@ NAME = "container"
 def runners(asked: TrialRequest) -> Iterator[ContainerRunner]:
     """One, where there is such a server."""
     if asked.container is not None:
-        yield ContainerRunner(asked.bundle, asked.container, asked.key)
+        yield ContainerRunner(asked.bundle, asked.container, asked.key, asked.model)
 
 
 class ContainerRunner(HttpRunner):

@@ -15,7 +15,7 @@ NAME = "grpc"
 def runners(asked: TrialRequest) -> Iterator[OurGrpcRunner]:
     """One, where there is a server."""
     if asked.grpc is not None:
-        yield OurGrpcRunner(asked.bundle, asked.grpc, asked.bundle.version, asked.key)
+        yield OurGrpcRunner(asked.bundle, asked.grpc, asked.bundle.version, asked.key, asked.model)
 
 
 class OurGrpcRunner(GrpcRunner):
@@ -34,7 +34,7 @@ class OurGrpcRunner(GrpcRunner):
         first = tensors_of(self._contract, [self._bundle.golden.rows[0]])
         try:
             result = self.client.infer(
-                self._bundle.name,
+                self.model,
                 triton_inputs(self.kit, first),
                 model_version=self.version,
                 headers=self.headers,

@@ -20,7 +20,7 @@ NAME = "http v1"
 def runners(asked: TrialRequest) -> Iterator[HttpRunner]:
     """One, where there is a server."""
     if asked.url is not None:
-        yield HttpRunner(asked.bundle, asked.url, asked.key)
+        yield HttpRunner(asked.bundle, asked.url, asked.key, asked.model)
 
 
 class HttpRunner:
@@ -29,10 +29,13 @@ class HttpRunner:
     name, variant, provider = NAME, "served", None
     client_terms = True
 
-    def __init__(self, bundle: Bundle, url: str, key: str | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, url: str, key: str | None = None, model: str | None = None
+    ) -> None:
+        """`model`: the name that it is served under, where that is not the bundle's."""
         self._bundle, self._contract = bundle, bundle.contract
         self._client = HttpClient(url, key)
-        self._path = f"/v1/models/{bundle.name}/versions/{bundle.version}"
+        self._path = f"/v1/models/{model or bundle.name}/versions/{bundle.version}"
 
     def __enter__(self) -> Self:
         reply = self._client.get(self._path)

@@ -13,7 +13,9 @@ NAME = "ray grpc"
 def runners(asked: TrialRequest) -> Iterator[RayGrpcRunner]:
     """One, where there is a Ray Serve."""
     if asked.ray_grpc is not None:
-        yield RayGrpcRunner(asked.bundle, asked.ray_grpc, asked.bundle.version, asked.key)
+        yield RayGrpcRunner(
+            asked.bundle, asked.ray_grpc, asked.bundle.version, asked.key, asked.model
+        )
 
 
 class RayGrpcRunner(OurGrpcRunner):

@@ -13,7 +13,7 @@ NAME = "ray http"
 def runners(asked: TrialRequest) -> Iterator[RayHttpRunner]:
     """One, where there is a Ray Serve."""
     if asked.ray is not None:
-        yield RayHttpRunner(asked.bundle, asked.ray, asked.key)
+        yield RayHttpRunner(asked.bundle, asked.ray, asked.key, asked.model)
 
 
 class RayHttpRunner(HttpRunner):

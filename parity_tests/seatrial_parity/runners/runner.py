@@ -38,6 +38,8 @@ class TrialRequest:
     ray: str | None = None
     """Ray Serve with our replicas, http://host:port."""
     ray_grpc: str | None = None
+    model: str | None = None
+    """What our servers call the model, where that is not the bundle's name: --model-name."""
     key_file: Path | None = None
     """A file whose first line is the key that our servers ask for."""
     trust_torchscript: bool = False

@@ -165,11 +165,19 @@ class BinaryRunner(TensorRunner):
     error.
     """
 
-    def __init__(self, bundle: Bundle, url: str, version: str, key: str | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        url: str,
+        version: str,
+        key: str | None = None,
+        model: str | None = None,
+    ) -> None:
+        """`model`: the name that it is served under, where that is not the bundle's."""
         super().__init__(bundle)
         self.version = version
         self.client = HttpClient(url, key)
-        self.path = f"/v2/models/{bundle.name}/versions/{version}"
+        self.path = f"/v2/models/{model or bundle.name}/versions/{version}"
 
     def get(self, path: str) -> dict[str, Any]:
         """GET a path below the model's own; empty where there is no such thing.
@@ -217,21 +225,28 @@ class BinaryRunner(TensorRunner):
 class GrpcRunner(TensorRunner):
     """tritonclient over gRPC."""
 
-    def __init__(self, bundle: Bundle, address: str, version: str, key: str | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        address: str,
+        version: str,
+        key: str | None = None,
+        model: str | None = None,
+    ) -> None:
+        """`model`: the name that it is served under, where that is not the bundle's."""
         from tritonclient import grpc as kit
 
         super().__init__(bundle)
-        self.kit, self.version = kit, version
+        self.kit, self.version, self.model = kit, version, model or bundle.name
         self.client, self.headers = kit.InferenceServerClient(address), bearer(key)
 
     def ask(self, tensors: Tensors) -> dict[str, Array]:
         """See `TensorRunner.ask`."""
         from tritonclient.utils import InferenceServerException
 
-        name = self._bundle.name
         try:
             result = self.client.infer(
-                name,
+                self.model,
                 triton_inputs(self.kit, tensors),
                 model_version=self.version,
                 client_timeout=TIMEOUT_S,

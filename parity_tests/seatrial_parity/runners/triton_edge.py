@@ -13,7 +13,7 @@ NAME = "edge on triton"
 def runners(asked: TrialRequest) -> Iterator[EdgeRunner]:
     """One, where there is such a server."""
     if asked.edge is not None:
-        yield EdgeRunner(asked.bundle, asked.edge)
+        yield EdgeRunner(asked.bundle, asked.edge, model=asked.model)
 
 
 class EdgeRunner(HttpRunner):

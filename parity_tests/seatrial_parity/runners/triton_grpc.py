@@ -39,7 +39,7 @@ class TritonGrpcRunner(GrpcRunner):
         from seatrial_serve.runtimes.triton_naming import digest_key
 
         try:
-            config = self.client.get_model_config(self._bundle.name, self.version).config
+            config = self.client.get_model_config(self.model, self.version).config
         except InferenceServerException as error:
             raise Unavailable(
                 "E_UNREACHABLE", f"{self.name}: {str(error.message())[:200]}"

@@ -13,7 +13,7 @@ NAME = "v2 binary"
 def runners(asked: TrialRequest) -> Iterator[V2BinaryRunner]:
     """One, where there is a server."""
     if asked.url is not None:
-        yield V2BinaryRunner(asked.bundle, asked.url, asked.bundle.version, asked.key)
+        yield V2BinaryRunner(asked.bundle, asked.url, asked.bundle.version, asked.key, asked.model)
 
 
 class V2BinaryRunner(BinaryRunner):

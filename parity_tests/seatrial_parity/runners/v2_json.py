@@ -30,7 +30,7 @@ def runners(asked: TrialRequest) -> Iterator[V2JsonRunner]:
     datatypes = {field.kind.datatype for field in contract.inputs}
     datatypes |= {tensor.datatype for tensor in contract.client_tensors.values()}
     if asked.url is not None and not files and datatypes.isdisjoint(NOT_IN_JSON):
-        yield V2JsonRunner(asked.bundle, asked.url, asked.bundle.version, asked.key)
+        yield V2JsonRunner(asked.bundle, asked.url, asked.bundle.version, asked.key, asked.model)
 
 
 class V2JsonRunner(V2BinaryRunner):

@@ -2,7 +2,8 @@
 
 Forms and names are those of MLflow's "Local Model Serving" (mlflow.pyfunc.scoring_server):
 `dataframe_split`, `dataframe_records`, `instances`, `inputs`, with `params`, and `text/csv` with a
-header. The answer is V1's: `{"predictions": [...]}`.
+line of names, or without one where its media type says so (RFC 4180). The answer is V1's:
+`{"predictions": [...]}`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 
 PATH = "/invocations"
 CSV = b"text/csv"
+NO_NAMES = b"header=absent"
+"""RFC 4180, section 3: the parameter of a CSV that has no line of names."""
+CSV_WANT = "CSV whose first line names the columns, or 'Content-Type: text/csv; header=absent'"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 WANT = f"an object with one of {', '.join(FORMS)}"
 FLAGS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -42,7 +46,8 @@ class Invocations:
         """See `Form`."""
         model = asked.model
         if is_csv(asked.headers):
-            asks: dict[str, Any] = {"instances": csv_rows(body, model.contract)}
+            named = not has_no_names(asked.headers)
+            asks: dict[str, Any] = {"instances": csv_rows(body, model.contract, named=named)}
         elif sends_file(asked):
             return PREDICT.read(asked, body)
         else:
@@ -61,6 +66,12 @@ def is_csv(headers: Mapping[bytes, bytes]) -> bool:
         return False
     is_file(b"application/json;" + parameters, None)
     return True
+
+
+def has_no_names(headers: Mapping[bytes, bytes]) -> bool:
+    """Does the type of a CSV body say that no line names its columns?"""
+    parameters = headers.get(CONTENT_TYPE, b"").lower().replace(b'"', b"").split(b";")[1:]
+    return NO_NAMES in [each.strip() for each in parameters]
 
 
 def as_v1(body: bytes, contract: Contract) -> dict[str, Any]:
@@ -114,9 +125,10 @@ def named_rows(rows: Any, contract: Contract) -> Any:
     return [row if isinstance(row, dict) else {names[0]: row} for row in rows]
 
 
-def csv_rows(body: bytes, contract: Contract) -> list[dict[str, Any]]:
+def csv_rows(body: bytes, contract: Contract, *, named: bool = True) -> list[dict[str, Any]]:
     """The rows of a CSV body whose first line names the columns.
 
+    If none does (`named`), the columns are the contract's inputs, in their order.
     A cell is read as the type that its field has in JSON. An empty cell is null where the field
     takes that, and empty text otherwise. Raises `Refusal`.
     """
@@ -124,7 +136,10 @@ def csv_rows(body: bytes, contract: Contract) -> list[dict[str, Any]]:
     try:
         text = body.decode("utf-8-sig")
         lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-        names = next(lines, [])
+        inputs = contract.record.names
+        names = next(lines, []) if named else [*inputs]
+        if names and not {*inputs}.intersection(names):
+            raise Refusal("E_SCHEMA", where, "a first line that names no input", CSV_WANT)
         readers = cell_readers(names, contract.row_schema())
         rows: list[dict[str, Any]] = []
         for place, cells in enumerate(lines):
@@ -135,14 +150,12 @@ def csv_rows(body: bytes, contract: Contract) -> list[dict[str, Any]]:
             if len(cells) != len(names):
                 got = f"{len(cells)} cells in row {place}"
                 raise Refusal("E_SHAPE", where, got, f"{len(names)}, one for each column")
-            named = zip(names, readers, cells, strict=True)
-            rows.append({name: read(cell) for name, read, cell in named})
+            read = zip(names, readers, cells, strict=True)
+            rows.append({name: value_of(cell) for name, value_of, cell in read})
     except UnicodeDecodeError:
         raise Refusal("E_SCHEMA", where, "bytes that are no UTF-8", "CSV in UTF-8") from None
     except csv.Error:
-        raise Refusal(
-            "E_SCHEMA", where, "no CSV", "CSV whose first line names the columns"
-        ) from None
+        raise Refusal("E_SCHEMA", where, "no CSV", CSV_WANT) from None
     return rows
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from functools import partial
+from importlib.metadata import version as installed
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.contract import Contract
@@ -41,6 +43,8 @@ NOT_READY: dict[str, Any] = {
 
 PROBES = ("/ping", "/health")
 """Readiness as MLflow's, SageMaker's and text-embeddings-inference's clients ask for it."""
+VERSION = "/version"
+"""Where MLflow's clients ask a scoring server which release it is."""
 
 
 def models_router(
@@ -154,6 +158,16 @@ def models_router(
     )
     async def version_ready(model: str, version: str) -> Response:
         return readiness(repository, found(repository, model, version), drain)
+
+    @reading(
+        router,
+        VERSION,
+        summary="The release of this server, as MLflow's clients ask for it",
+        tags=["models"],
+        response_class=PlainTextResponse,
+    )
+    async def release() -> Response:
+        return PlainTextResponse(installed("seatrial"))
 
     return router
 

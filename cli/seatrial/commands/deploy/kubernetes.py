@@ -17,8 +17,8 @@ def command(
 ) -> None:
     """Write a kustomize kit for each bundle: DIR/NAME/base, components and overlays.
 
-    The base runs by itself. Components are taken or left: image-volume, gpu, hpa, keda, prometheus.
-    The overlays cpu and gpu take what most will want.
+    The base runs by itself. Components are taken or left: image-volume, gpu, hpa, keda, prometheus,
+    keys. The overlays cpu and gpu take what most will want.
 
     \b
       seatrial deploy kubernetes bundles/churn/1.0.0 --out DIR

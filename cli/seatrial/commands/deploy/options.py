@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from seatrial.identity_option import identity_option
+
 if TYPE_CHECKING:
     from seatrial_serve.deploy.measured import Measured
     from seatrial_serve.deploy.source import Source
@@ -63,6 +65,7 @@ COMMON = (
         show_default=True,
         help="Where Prometheus runs, by its operator.",
     ),
+    identity_option,
 )
 
 
