@@ -37,6 +37,7 @@ from seatrial_serve.metrics_listener import MetricsListener
 from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.loader import open_identities, open_trust
 from seatrial_serve.models.repository import Repository, open_repository
+from seatrial_serve.models.shared_looks import SharedLooks
 from seatrial_serve.observers.observers import check_observers
 from seatrial_serve.observers.refused import record_refusal
 from seatrial_serve.process.audit_log import recording
@@ -85,7 +86,8 @@ def serve(settings: Settings) -> None:
                 from seatrial_serve.supervisor import Supervisor
 
                 check_start(settings, repository)
-                Supervisor(settings, access).run(reloads)
+                shared = SharedLooks(repository.sources) if repository.sources.remote else None
+                Supervisor(settings, access, shared).run(reloads)
             else:
                 serve_alone(settings, repository, reloads, sink, access)
 

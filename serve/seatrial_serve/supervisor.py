@@ -1,7 +1,7 @@
 """The supervisor: several server processes behind one port.
 
 A process that is lost is started anew. The metrics of all are added up. If they share an engine
-process, it is one of them, and starts first.
+process, it is one of them, and starts first. Stores are looked at here, and the workers told.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import subprocess
 import tempfile
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
@@ -36,6 +38,22 @@ if TYPE_CHECKING:
 log = logging.getLogger("seatrial.workers")
 
 
+class Stores(Protocol):
+    """What looks at stores for all workers: see `SharedLooks`."""
+
+    def begin(self, folder: Path) -> Path:
+        """Tell what is there, by a file in a folder, which is returned. Raises `OSError`."""
+        ...
+
+    def look(self) -> bool:
+        """Look at each store: is there anything that workers do not know yet? Blocks."""
+        ...
+
+    def mend(self) -> bool:
+        """As `look`, if the cache has lost what a worker would be told."""
+        ...
+
+
 class Supervisor:
     """Starts workers one after another, keeps their number, and passes signals on.
 
@@ -46,9 +64,13 @@ class Supervisor:
     one, and each that takes a lost one's place, joins when it has loaded its models.
     """
 
-    def __init__(self, settings: Settings, access: Access | None) -> None:
-        """`access`: who may scrape; None: everybody."""
-        self._settings, self._access = settings, access
+    def __init__(
+        self, settings: Settings, access: Access | None, stores: Stores | None = None
+    ) -> None:
+        """`access`: who may scrape; None: everybody. `stores`: None where none is served."""
+        self._settings, self._access, self._stores = settings, access, stores
+        self._looks = SimpleQueue[None]()
+        """One item for each look that was asked for. A signal's handler may add one."""
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._alive: dict[int, subprocess.Popen[bytes]] = {}
         self._settled = [threading.Event() for _ in range(settings.workers)]
@@ -66,6 +88,7 @@ class Supervisor:
             listen(settings.host, settings.http_port) as http,
         ):
             self._folder = Path(folder)
+            self._told = self._stores.begin(self._folder) if self._stores is not None else None
             registry = CollectorRegistry()
             WorkersCollector(registry, path=folder)
             self._families = SupervisorFamilies(registry)
@@ -107,6 +130,9 @@ class Supervisor:
         port = grpc.getsockname()[1] if grpc is not None else 0
         if settings.shares_engine:
             self._engines = EngineKeeper(settings, self._folder, self._families.lost.inc)
+        if self._stores is not None:
+            follow = partial(self._follow_stores, self._stores)  # it may hang: nobody waits for it
+            threading.Thread(target=follow, name="seatrial-stores", daemon=True).start()
         engines = self._engines
         threads = settings.workers + (len(engines.addresses) if engines is not None else 0) + 1
         with ThreadPoolExecutor(threads, initializer=hold_reloads) as pool:
@@ -126,8 +152,29 @@ class Supervisor:
         for done in keeping:
             done.result()
 
+    def _follow_stores(self, stores: Stores) -> None:
+        """Look at stores when a reload is asked for, or again and again; let workers follow."""
+        hold_reloads()
+        poll_s = self._settings.poll_s if self._settings.watch else None
+        while True:
+            try:
+                self._looks.get(timeout=poll_s)
+                asked = True
+            except Empty:
+                asked = False
+            if self._stopping.is_set():
+                return
+            try:
+                changed = stores.look()
+            except Exception:  # what one look raises must not end the others
+                log.exception("stores were not looked at: this is a bug in seatrial")
+                continue
+            if changed or asked:
+                self._pass_on(signal.SIGHUP)
+
     def _reload(self) -> None:
-        self._pass_on(signal.SIGHUP)
+        self._pass_on(signal.SIGHUP)  # what lies in folders waits for no store
+        self._looks.put(None)
         if self._access is not None:
             self._access.reload_soon()
         if self._certificates is not None:
@@ -139,6 +186,7 @@ class Supervisor:
             self._engines.let_go()
         for settled in self._settled:
             settled.set()
+        self._looks.put(None)
         self._pass_on(signal.SIGTERM)
 
     def _close_when_stopping(self, http: socket.socket) -> None:
@@ -176,6 +224,8 @@ class Supervisor:
 
         The next worker starts once this one has settled, or ended.
         """
+        if self._stores is not None and self._stores.mend():
+            self._pass_on(signal.SIGHUP)
         with self._lock:
             if self._stopping.is_set():
                 return "was told to stop"
@@ -213,6 +263,7 @@ class Supervisor:
             "socket": http.fileno(),
             "joining": joining,
             "engine_addresses": [str(each) for each in engines],
+            "stores": str(self._told) if self._told is not None else "",
         }
         return spawn("seatrial_serve.worker", told, self._folder, http.fileno())
 

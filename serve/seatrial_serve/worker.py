@@ -49,6 +49,7 @@ def main() -> None:
             reloads,
             joining=told["joining"],
             engine_addresses=[*map(Path, told["engine_addresses"])],
+            stores=Path(told["stores"]) if told["stores"] else None,
         )
     except SeatrialError as error:
         log.error("not started: %s", error)
@@ -57,13 +58,16 @@ def main() -> None:
 
 def run(
     settings: Settings, listening: socket.socket, sink: LogSink, reloads: Reloads, *,
-    joining: bool, engine_addresses: Sequence[Path],
+    joining: bool, engine_addresses: Sequence[Path], stores: Path | None,
 ) -> None:  # fmt: skip
-    """Serve on a socket that listens already. Raises a `SeatrialError` where it cannot start."""
+    """Serve on a socket that listens already. Raises a `SeatrialError` where it cannot start.
+
+    `stores`: the file by which the supervisor tells of them; None: there are none.
+    """
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.families.log_dropped.inc
     with recording(settings.audit_log), open_access(settings.api_keys) as access:
-        repository = open_repository(settings)
+        repository = open_repository(settings, stores)
         certificates = open_certificates(settings, metrics)
         run_server(
             settings, repository, listening, metrics, reloads, access, certificates,

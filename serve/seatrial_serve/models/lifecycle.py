@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -28,6 +29,7 @@ from seatrial_serve.models.repository import Repository, record_load
 from seatrial_serve.models.scan import FoundModel
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.audit_log import record
+from seatrial_serve.process.daemon_threads import in_daemon
 from seatrial_serve.process.resources import granted_bytes
 
 log = logging.getLogger("seatrial.keeper")
@@ -177,7 +179,10 @@ class ModelLifecycle:
             self._spawn(self._reload_and_log())
 
     async def _reload_and_log(self) -> None:
+        sources = self._repository.sources
         try:
+            if sources.folders and sources.remote:  # folders wait for no store
+                await self.reload(look=False)
             await self.reload()
         except DeclarationError as error:
             log.error("not reloaded: %s", error)
@@ -191,6 +196,8 @@ class ModelLifecycle:
             log.error("a model was not loaded: this is a bug in seatrial", exc_info=error)
         await asyncio.to_thread(self._tidy)
         self.first_load_done.set()
+        if self._repository.sources.behind:
+            self.reload_soon()
 
     async def _load_first(self, entry: Entry) -> None:
         async with self._change_of(entry.name):
@@ -230,7 +237,7 @@ class ModelLifecycle:
         Raises `DeclarationError` if a folder holds no bundle, `Refusal` for an unknown name.
         """
         if look and rest is None:
-            await asyncio.to_thread(self._repository.sources.look)
+            await self._look_at_stores(name)
         async with self._scanning:
             self._reload_waits = self._reload_waits and name is not None
             if rest is not None:
@@ -261,7 +268,18 @@ class ModelLifecycle:
             await asyncio.wait(changes)  # which cancels none of them where nobody waits any more
         for change in changes:
             change.result()
+        if name is None and self._repository.sources.behind and self._serves_stores(found):
+            self._repository.sources.taken_up()
         return found
+
+    def _serves_stores(self, found: Sequence[FoundModel]) -> bool:
+        """Is all that was found in stores available, with those very bytes?"""
+        wanted = [entry for model in found for entry in model.entries if entry.hold is not None]
+        there = [self._repository.find(entry.name, entry.version) for entry in wanted]
+        return all(
+            one is not None and one.stamp == entry.stamp and one.is_available
+            for one, entry in zip(there, wanted, strict=True)
+        )
 
     def _has_moved(self, model: FoundModel, rest: FolderRest | None) -> bool:
         """Is there anything to follow, or does the model change just now?"""
@@ -588,6 +606,22 @@ class ModelLifecycle:
                 self.reload_soon()  # which retires what a version takes over from
             await self._tell()
 
+    async def _look_at_stores(self, model: str | None = None) -> bool:
+        """Look at the stores, of all models or of one: does any stand for something else?
+
+        A store may hang: what is asked of it when the server stops is waited for no longer.
+        """
+        if not self._repository.sources.remote:
+            return False
+        look = asyncio.ensure_future(in_daemon(partial(self._repository.look, model)))
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((look, stop), return_when=asyncio.FIRST_COMPLETED)
+            return look.done() and look.result()
+        finally:
+            look.cancel()
+            stop.cancel()
+
     async def _follow_stores(self) -> None:
         """Look at the stores again and again, and reload when one stands for something else."""
         while not self._stopping.is_set():
@@ -595,7 +629,7 @@ class ModelLifecycle:
                 await asyncio.wait_for(self._stopping.wait(), self._poll_s)
                 return
             try:
-                if await asyncio.to_thread(self._repository.sources.look):
+                if await self._look_at_stores() and not self._stopping.is_set():
                     await self.reload(look=False)
             except DeclarationError as error:
                 log.error("not reloaded: %s", error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES, MOST_BODY_BYTES, Contract
@@ -24,6 +26,7 @@ from seatrial_serve.models.scan import (
 )
 from seatrial_serve.models.selection import Selection
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.shared_looks import ToldSources
 from seatrial_serve.models.sources import Sources
 from seatrial_serve.process.audit_log import record
 from seatrial_serve.settings import Settings
@@ -72,6 +75,13 @@ class Repository:
             for entry in model.entries:
                 self.put(entry)
             self.select(model)
+
+    def look(self, model: str | None = None) -> bool:
+        """Look at the stores that may hold a model, by the name that clients call it.
+
+        See `Sources.look`.
+        """
+        return self.sources.look(None if model == self._served_as else model)
 
     def scan(self) -> list[FoundModel]:
         """Return the models that the sources want served now; blocking, without a look at stores.
@@ -403,12 +413,19 @@ def record_load(entry: Entry, result: str) -> None:
     )
 
 
-def open_repository(settings: Settings) -> Repository:
-    """The repository of a server's settings. Raises a `SeatrialError` where it has nothing."""
-    cache = BundleCache(settings.bundle_cache_bytes)
-    signed = settings.require_signature is not None
-    sources = Sources(
-        settings.bundles, settings.versions, cache, signed=signed, on_call=settings.multi_model
+def open_repository(settings: Settings, told: Path | None = None) -> Repository:
+    """The repository of a server's settings.
+
+    `told`: the file by which a supervisor tells of stores; None: this process looks at them.
+    Raises a `SeatrialError` where it has nothing.
+    """
+    make = Sources if told is None else partial(ToldSources, told)
+    sources = make(
+        settings.bundles,
+        settings.versions,
+        BundleCache(settings.bundle_cache_bytes),
+        signed=settings.require_signature is not None,
+        on_call=settings.multi_model,
     )
     return Repository(sources, settings.ready, settings.default_model, settings.model_name)
 

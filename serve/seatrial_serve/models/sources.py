@@ -22,6 +22,7 @@ from seatrial_contracts.signature_files import read_signatures
 from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
 from seatrial_serve.models.selection import Selection, parse_selection
 from seatrial_serve.process.audit_log import record
+from seatrial_serve.process.daemon_threads import call_each
 from seatrial_serve.stores.address import Folder, InRegistry, Remote, read_address
 from seatrial_serve.stores.cache import BundleCache, KeptBundle
 from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
@@ -50,6 +51,12 @@ class Held:
         """What the bundles are kept under: see `Offer.key`."""
         return {each: kept.key for each, kept in self.bundles.items()}
 
+    def is_as(self, other: Held) -> bool:
+        """Are both the same bundles, selections and signatures?"""
+        return (self.keys, self.selections, self.signatures) == (
+            other.keys, other.selections, other.signatures,
+        )  # fmt: skip
+
 
 @dataclass
 class RemoteSource:
@@ -62,15 +69,20 @@ class RemoteSource:
     asked_at: str = ""
     """When the store answered last (RFC 3339); empty where it never did."""
     told: str = field(default="", repr=False)
+    looking: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def pinned(self) -> bool:
         """Can it never stand for anything else?"""
         return isinstance(self.address, InRegistry) and self.address.digest is not None
 
+    def holds(self, model: str) -> bool:
+        """Did it hold a version of this model at the last look?"""
+        return self.held is not None and any(name == model for name, _ in self.held.bundles)
+
 
 class Sources:
-    """The addresses that are served. Looks at stores block; one is made at a time."""
+    """The addresses that are served. Looks at stores block; one of each is made at a time."""
 
     def __init__(
         self,
@@ -92,10 +104,12 @@ class Sources:
         self.folders = [each.path for each in read if isinstance(each, Folder)]
         self.remote = [RemoteSource(each) for each in read if not isinstance(each, Folder)]
         self.versions, self._cache, self._signed = versions, cache or BundleCache(), signed
-        self._looking, self._stops = threading.Lock(), threading.Event()
+        self._stops = threading.Event()
         self._selected: Mapping[str, Selection] = {}
         self._on_call, self.mounted = on_call, dict[str, str]()
         """Model name -> the folder that was mounted under it."""
+        self.behind = False
+        """Is there something newer than what the last look gave, or has nobody taken it up yet?"""
 
     def select(self, selected: Mapping[str, Selection]) -> None:
         """Let these selections win over the files of their models, by the name in the bundle.
@@ -129,6 +143,10 @@ class Sources:
         """Serve the folder of a name no more."""
         self.mounted.pop(name, None)
 
+    def taken_up(self) -> None:
+        """Learn that everything that the last look gave is served."""
+        self.behind = False
+
     def stop(self) -> None:
         """End a look that fetches; later ones end at once."""
         self._stops.set()
@@ -146,18 +164,33 @@ class Sources:
                 return source
         return None
 
-    def look(self) -> bool:
+    def look(self, model: str | None = None) -> bool:
         """Look at each store and fetch what is new; return whether any stands for something else.
 
-        A store that cannot be asked, and a bundle that cannot be fetched, change nothing: the fault
-        is kept and logged. At the first look of an address, what the cache remembers of it takes
-        its place. Raises a `SeatrialError` where the cache has nothing of it.
+        With `model`, only stores that may hold it are looked at: none, if it lies in a folder.
+
+        Stores are looked at beside each other, so that one that hangs holds up no other. One that
+        cannot be asked, and a bundle that cannot be fetched, change nothing: the fault is kept and
+        logged. At the first look of an address, what the cache remembers of it takes its place.
+        Raises a `SeatrialError` where the cache has nothing of it.
         """
-        with self._looking:
-            changed = [self._look_at(source) for source in self.remote]
-        return any(changed)
+        return any(call_each(self._look_at, self._that_may_hold(model)))
+
+    def _that_may_hold(self, model: str | None) -> list[RemoteSource]:
+        known = [each for each in self.remote if model is None or each.holds(model)]
+        return known or ([] if self._in_a_folder(model) else self.remote)
+
+    def _in_a_folder(self, model: str | None) -> bool:
+        try:
+            return any(home.name == model for each in self.folders for home in folder_homes(each))
+        except DeclarationError:  # told by the scan that follows
+            return False
 
     def _look_at(self, source: RemoteSource) -> bool:
+        with source.looking:
+            return self._look_alone(source)
+
+    def _look_alone(self, source: RemoteSource) -> bool:
         before, code = source.held, OK
         try:
             held = before if self._is_as_before(source) else self._fetch(source)
@@ -171,12 +204,7 @@ class Sources:
         source.held = held
         self._tell(source, code, from_cache=before is None)
         assert held is not None
-        return (
-            before is None
-            or before.keys != held.keys
-            or before.selections != held.selections
-            or before.signatures != held.signatures
-        )
+        return before is None or not before.is_as(held)
 
     def _is_as_before(self, source: RemoteSource) -> bool:
         """Has the address the mark of the last look, and does the cache still hold its bundles?"""
@@ -187,7 +215,7 @@ class Sources:
             return False
         if self._is_settled(source):
             return True
-        mark = mark_of(source.address, signed=self._signed)
+        mark = mark_of(source.address, self._stops.is_set, signed=self._signed)
         source.asked_at = now()
         return mark == held.mark
 
@@ -201,7 +229,7 @@ class Sources:
             known = self._recall(source)
         if known is not None and self._is_settled(source):
             return known  # a digest stands for the same for ever: no need to ask
-        mark = mark_of(address, signed=self._signed)
+        mark = mark_of(address, self._stops.is_set, signed=self._signed)
         if known is not None and mark is not None and known.mark == mark:
             source.asked_at = now()
             return known
@@ -248,8 +276,10 @@ class Sources:
     def _recall(self, source: RemoteSource) -> Held | None:
         """What the cache remembers of an address, if all of it is still there."""
         known = recall(source.address.shown)
-        if known is None:
-            return None
+        return None if known is None else self._held_of(known)
+
+    def _held_of(self, known: Remembered) -> Held | None:
+        """What is known of an address, if all of it is in the cache."""
         bundles, signatures = {}, {}
         for each in known.bundles:
             kept = self._cache.find(each.key, each.name, each.version)

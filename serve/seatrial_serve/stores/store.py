@@ -88,7 +88,7 @@ def look_at(address: Remote, stopped: Stopped = never) -> Look:
     return FilesLook(address)
 
 
-def mark_of(address: Remote, *, signed: bool = False) -> str | None:
+def mark_of(address: Remote, stopped: Stopped = never, *, signed: bool = False) -> str | None:
     """A text that is the same as long as the address holds the same; None if there is none.
 
     For a tag it is the digest of its manifest, which costs one request without a body; if `signed`,
@@ -103,7 +103,7 @@ def mark_of(address: Remote, *, signed: bool = False) -> str | None:
         return mark_of_version(address)
     from seatrial_serve.stores.registry import Registry
 
-    with Registry(address) as registry:
+    with Registry(address, stopped) as registry:
         digest = address.digest or registry.digest_of(address.reference)
         if digest is None or not signed:
             return digest
