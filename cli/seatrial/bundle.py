@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -124,7 +124,8 @@ def as_bundle(found: sealed.Bundle) -> Bundle:
     """The same bundle, which also predicts."""
     if isinstance(found, Bundle):
         return found
-    bundle = Bundle(found.path, found.manifest, found.files, found.data, found.encryption)
+    parts = {each.name: getattr(found, each.name) for each in fields(found)}
+    bundle = Bundle(**parts)
     bundle.__dict__.update({n: v for n, v in found.__dict__.items() if n not in bundle.__dict__})
     return bundle
 

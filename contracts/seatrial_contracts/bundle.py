@@ -101,6 +101,8 @@ class Bundle:
     """
     encryption: Encryption | None = None
     """What lies on disk, if the sealed files are encrypted there."""
+    hold: object = field(default=None, compare=False)
+    """What keeps its folder there, in a cache, as long as the bundle is referred to."""
 
     def __repr__(self) -> str:
         """Name, version, graphs, size and digest: no byte of a file."""

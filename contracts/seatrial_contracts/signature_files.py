@@ -69,9 +69,12 @@ def add_signatures(folder: Path, signatures: Sequence[bytes]) -> None:
     Whoever checks them tries each, so one that somebody else has found is kept. Raises
     `BundleError` where they cannot be read or written.
     """
-    both = [*dict.fromkeys((*signatures, *read_signatures(folder)))]
+    there = read_signatures(folder)
+    both = tuple(dict.fromkeys((*signatures, *there)))[:MAX_SIGNATURES]
+    if both == there:  # nothing to write, perhaps where nothing can be written
+        return
     try:
-        put_signatures(folder, both[:MAX_SIGNATURES])
+        put_signatures(folder, both)
     except OSError as error:
         where, got = f"writing signatures into {folder}", error.strerror or "an error"
         raise BundleError("E_BUNDLE_WRITE", where, got, "a writable folder with room") from error

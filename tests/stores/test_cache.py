@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -80,6 +81,27 @@ def test_a_fetch_that_fails_leaves_nothing_and_the_next_one_works(tmp_path: Path
         cache.keep(offered(bundle), half)
     assert cache.find(bundle.digest, "toy", "1.0.0") is None
     assert cache.keep(offered(bundle), copied(bundle)).there
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "says"),
+    [
+        (errno.ENOSPC, BundleError, "No space left on device, want room for .* free inodes"),
+        (errno.EROFS, DeclarationError, "Read-only file system"),
+        (errno.ENOLCK, DeclarationError, "a file system without locks"),
+    ],
+)
+def test_a_lock_that_cannot_be_had_is_named(
+    number: int, kind: type[Exception], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, cache = toy_bundle(tmp_path), BundleCache(folder=tmp_path / "cache" / "bundles")
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(module.fcntl, "flock", fail)
+    with pytest.raises(kind, match=says):
+        cache.keep(offered(bundle), copied(bundle))
 
 
 def test_what_was_used_longest_ago_goes_first_and_what_is_in_use_stays(tmp_path: Path) -> None:

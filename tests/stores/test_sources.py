@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,16 @@ from support.registries import SmallRegistry
 from support.running import Running, run_app
 from support.toys import fake_runtimes, toy_bundle, toy_golden
 
+from seatrial_contracts import signature_files
 from seatrial_contracts.errors import DeclarationError, StoreError
 from seatrial_serve.models.sources import Sources
 from seatrial_serve.process.audit_log import recording
+from seatrial_serve.stores import cache as cache_module
+from seatrial_serve.stores import received
 from seatrial_serve.stores.address import InRegistry, InStore
 from seatrial_serve.stores.in_files import push_to_files
 from seatrial_serve.stores.in_registry import push_to_registry
+from seatrial_serve.stores.resolve import open_address
 
 ROW = {"x": 2.0, "word": "a"}
 
@@ -49,6 +55,11 @@ async def version_of(running: Running) -> str:
 
 async def told(running: Running, path: str = "/v2/health/ready") -> dict[str, Any]:
     return dict((await running.client.get(path)).json())
+
+
+def full(*_: object, **__: object) -> None:
+    """What a system call answers on a disk without room, or without inodes."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def take_down(registry: SmallRegistry) -> None:
@@ -87,18 +98,24 @@ async def test_a_watched_tag_is_polled(tmp_path: Path, registry: SmallRegistry) 
 @pytest.mark.parametrize(
     ("break_it", "says", "code"),
     [
-        (take_down, "404", "failed"),
-        (lambda registry: setattr(registry, "cut", 2000), "layer|no connection", "failed"),
+        (lambda registry, _: take_down(registry), "404", "failed"),
         (
-            lambda registry: setattr(registry, "blob", lambda data: bytes(len(data))),
+            lambda registry, _: setattr(registry, "cut", 2000),
+            "layer|no connection",
+            "failed",
+        ),
+        (
+            lambda registry, _: setattr(registry, "blob", lambda data: bytes(len(data))),
             "manifest none",
             "E_BUNDLE_CHANGED",
         ),
+        (lambda _, disk: disk.setattr(received, "write_all", full), "No space left", "E_BUNDLE_WRITE"),
+        (lambda _, disk: disk.setattr(cache_module, "locked", full), "No space left", "E_BUNDLE_WRITE"),
     ],
-    ids=["gone", "stops half way", "other bytes"],
+    ids=["gone", "stops half way", "other bytes", "full disk", "no inodes"],
 )
 async def test_a_store_that_fails_changes_nothing_and_is_named(
-    break_it: Callable[[SmallRegistry], None],
+    break_it: Callable[[SmallRegistry, pytest.MonkeyPatch], None],
     says: str,
     code: str,
     tmp_path: Path,
@@ -120,15 +137,16 @@ async def fail_and_mend(
     registry: SmallRegistry,
     address: str,
     tmp_path: Path,
-    break_it: Callable[[SmallRegistry], None],
+    break_it: Callable[[SmallRegistry, pytest.MonkeyPatch], None],
     says: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with run_app(address) as running:
         push(registry, tmp_path, "1.1.0")
-        break_it(registry)
-        for _ in range(2):
-            await running.lifecycle.reload()
+        with pytest.MonkeyPatch.context() as disk:
+            break_it(registry, disk)
+            for _ in range(2):
+                await running.lifecycle.reload()
         assert await version_of(running) == "1.0.0"
         ready = await told(running)
         assert ready["ready"]
@@ -161,6 +179,29 @@ def test_a_registry_that_is_down_and_was_never_asked_stops_the_start(tmp_path: P
         Sources((address,)).look()
     _, line = map(json.loads, log.read_bytes().splitlines())
     assert (line["event"], line["address"], line["result"]) == ("fetch", address, "failed")
+
+
+async def test_a_cache_that_is_only_read_serves_what_it_holds(
+    tmp_path: Path, registry: SmallRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = push(registry, tmp_path, "1.0.0")
+    Sources((address,)).look()
+    for owner, name in (
+        (os, "utime"), (cache_module, "locked"), (signature_files, "put_signatures"),
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, only_read)
+    assert open_address(address).version == "1.0.0"
+    async with run_app(address) as running:
+        assert await version_of(running) == "1.0.0"
+        assert (await told(running))["from_cache"] == []
+    take_down(registry)
+    async with run_app(address) as running:
+        assert await version_of(running) == "1.0.0"
+
+
+def only_read(*_: object, **__: object) -> None:
+    """What a system call answers on a file system that is mounted to be read."""
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 async def test_a_digest_that_the_cache_holds_needs_no_registry(

@@ -38,7 +38,7 @@ def command(address: str, as_json: bool, measure: bool) -> None:
     """  # noqa: D301  (click's mark)
     from seatrial_serve.stores.resolve import open_address
 
-    bundle = open_address(address)
+    bundle = open_address(address, signed=True)
     if as_json:
         click.echo(json.dumps(facts(bundle), indent=1))
         return

@@ -23,7 +23,7 @@ from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
 from seatrial_serve.models.selection import Selection, parse_selection
 from seatrial_serve.process.audit_log import record
 from seatrial_serve.process.daemon_threads import call_each
-from seatrial_serve.stores.address import Folder, InRegistry, Remote, read_address
+from seatrial_serve.stores.address import Folder, Remote, is_pinned, read_address
 from seatrial_serve.stores.cache import BundleCache, KeptBundle
 from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
 from seatrial_serve.stores.resolve import keep_signed
@@ -74,7 +74,7 @@ class RemoteSource:
     @property
     def pinned(self) -> bool:
         """Can it never stand for anything else?"""
-        return isinstance(self.address, InRegistry) and self.address.digest is not None
+        return is_pinned(self.address)
 
     def holds(self, model: str) -> bool:
         """Did it hold a version of this model at the last look?"""

@@ -26,6 +26,9 @@ ODD = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u20
 
 These are controls, zero-width and bidirectional characters.
 """
+LOGIN = re.compile(r"(?<=://)[^\s/]*@")
+QUERY = re.compile(r"\?[^\s?=]+=[^\s'\"<>)]*")
+"""Of a URL, which may hold a signature or a token."""
 TEXT = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
 FIELDS = {"levelname": "level", "name": "logger", "exc_info": "error"}
 Excepted = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -35,10 +38,24 @@ def start_log(level: str, form: str = "text", stream: TextIO | None = None) -> L
     """Log to stderr, or to a stream, in the form "text" or "json"."""
     sink = LogSink(stream or own_stderr())
     sink.setFormatter(TextLines(level) if form == "text" else JsonLines(level))
-    logging.basicConfig(level=level.upper(), handlers=[sink])
-    for name in ("uvicorn", "watchfiles"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    sink.addFilter(hide_credentials)
+    logging.basicConfig(handlers=[sink])
+    logging.getLogger("seatrial").setLevel(level.upper())
+    if sink in logging.root.handlers:  # below warnings, libraries log headers and URLs of stores
+        logging.root.setLevel("ERROR" if level == "error" else "WARNING")
     return sink
+
+
+def hide_credentials(line: logging.LogRecord) -> bool:
+    """Let a line of a library hold no name, password or query of a URL."""
+    if line.name.partition(".")[0] != "seatrial":
+        line.msg, line.args = without_credentials(line.getMessage()), ()
+    return True
+
+
+def without_credentials(text: str) -> str:
+    """A text without the names, passwords and queries of the URLs in it."""
+    return QUERY.sub("?...", LOGIN.sub("", text))
 
 
 def own_stderr() -> TextIO:
@@ -111,7 +128,7 @@ def trace_of(error: BaseException, level: str) -> str:
     """Return where an error came from.
 
     Texts of others than seatrial may hold a client's values: they are left out, except at level
-    "debug".
+    "debug", where they come without the credentials of URLs.
     """
     lines = []
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
@@ -119,7 +136,7 @@ def trace_of(error: BaseException, level: str) -> str:
         lines += [trace_of(cause, level), "which led to:"]
     lines += [line.rstrip("\n") for line in traceback.format_tb(error.__traceback__)]
     said = (
-        f": {escaped(str(error))}"
+        f": {escaped(without_credentials(str(error)))}"
         if level == "debug" or (isinstance(error, SeatrialError) and not isinstance(error, Refusal))
         else ""
     )

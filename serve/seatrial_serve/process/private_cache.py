@@ -70,7 +70,8 @@ def read_private(folder: Path, name: str, max_bytes: int) -> bytes:
         data = opened.read(max_bytes + 1)
         if len(data) > max_bytes:
             raise NotPlainFile(f"more than {max_bytes} bytes")
-        os.utime(opened.fileno())
+        with suppress(OSError):  # of a cache that is only read, nothing is removed either
+            os.utime(opened.fileno())
     return data
 
 

@@ -148,6 +148,11 @@ def read_address(text: str) -> Address:
     return InStore(scheme, text.rstrip("/"))
 
 
+def is_pinned(address: Address) -> bool:
+    """Can it never stand for anything else?"""
+    return isinstance(address, InRegistry) and address.digest is not None
+
+
 def _in_registry(text: str, rest: str) -> InRegistry:
     found = REFERENCE.fullmatch(rest)
     want = "oci://HOST/NAME:TAG or oci://HOST/NAME@sha256:DIGEST, in lower case"

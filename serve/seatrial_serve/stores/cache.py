@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -28,6 +29,9 @@ from seatrial_serve.stores.store import Offer, key_of
 log = logging.getLogger("seatrial.stores")
 DAMAGED = ("E_BUNDLE_CHANGED", "E_BUNDLE_MISSING", "E_BUNDLE_EXTRA", "E_BUNDLE_LINK")
 """What a bundle that was whole when it was fetched can show on a disk that lost or gained bytes."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""What flock answers on a file system that has none."""
 DEFAULT_BYTES = 20 * 2**30
 VARIABLE = "SEATRIAL_BUNDLE_CACHE_BYTES"
 """The setting of `seatrial serve` by that name, which the other commands follow too."""
@@ -86,32 +90,41 @@ class BundleCache:
                 log.warning("bundle %s %s in the cache is damaged, and removed", name, version)
                 kept.discard()
                 return None
-            os.utime(handle)
         except NotPrivate as error:
             raise unusable(self._folder, str(error)) from None
-        except OSError:
+        except OSError as error:
+            if error.errno in WITHOUT_LOCKS:
+                raise unusable(self._folder, "a file system without locks") from None
             return None
+        with suppress(OSError):  # of a cache that is only read, nothing is removed either
+            os.utime(handle)
         return kept
 
     def keep(self, offer: Offer, fetch: Callable[[Path], object]) -> KeptBundle:
         """The bundle of an offer: from the cache, else by `fetch`, which fills an empty folder.
 
         One process fetches, others wait for it. What `fetch` raises is passed on, and nothing of it
-        stays. Raises `DeclarationError` if the cache cannot be used, and `BundleError` if the disk
-        is full.
+        stays. A cache that cannot be written gives what it holds. Raises `DeclarationError` if it
+        cannot be used, and `BundleError` if the disk is full.
         """
+        kept = self.find(offer.key, offer.name, offer.version)
+        if kept is not None:
+            return kept
         try:
             make_private(self._folder)
+            with locked(self._folder / f".{offer.key}.lock"):
+                kept = self.find(offer.key, offer.name, offer.version)
+                if kept is None:
+                    self.make_room(offer.size)
+                    self._fetch(offer, fetch)
+                    kept = self.find(offer.key, offer.name, offer.version)
         except NotPrivate as error:
             raise unusable(self._folder, str(error)) from None
         except OSError as error:
-            raise unusable(self._folder, error.strerror or "an error") from None
-        with locked(self._folder / f".{offer.key}.lock"):
-            kept = self.find(offer.key, offer.name, offer.version)
-            if kept is None:
-                self.make_room(offer.size)
-                self._fetch(offer, fetch)
-                kept = self.find(offer.key, offer.name, offer.version)
+            if error.errno in FULL:
+                raise self._no_room(offer, error) from error
+            got = "a file system without locks" if error.errno in WITHOUT_LOCKS else error.strerror
+            raise unusable(self._folder, got or "an error") from error
         if kept is None:
             raise unusable(self._folder, f"bundle {offer.name} {offer.version} removed again")
         return kept
@@ -125,14 +138,14 @@ class BundleCache:
             fetch(bundle)
             part.rename(self._folder / offer.key)
         except OSError as error:
-            raise BundleError(
-                "E_BUNDLE_WRITE",
-                f"cache folder {self._folder}, bundle {offer.name} {offer.version}",
-                error.strerror or "an error",
-                f"room for {offer.size} bytes",
-            ) from error
+            raise self._no_room(offer, error) from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+    def _no_room(self, offer: Offer, error: OSError) -> BundleError:
+        where = f"cache folder {self._folder}, bundle {offer.name} {offer.version}"
+        got, want = error.strerror or "an error", f"room for {offer.size} bytes, and free inodes"
+        return BundleError("E_BUNDLE_WRITE", where, got, want)
 
     def make_room(self, size: int) -> None:
         """Remove the bundles that nobody used for longest, until `size` more bytes fit.
@@ -172,7 +185,7 @@ def cache_from_environment() -> BundleCache:
 
 def unusable(folder: Path, got: str) -> DeclarationError:
     """The error about a cache that cannot be used."""
-    want = "a folder of this user's own"
+    want = "a folder of this user's own, on a disk of this machine"
     return DeclarationError(
         f"cache folder {folder}", got, want, "XDG_CACHE_HOME names the one above it"
     )

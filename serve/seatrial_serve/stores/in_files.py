@@ -98,8 +98,8 @@ class FilesLook:
                 "E_BUNDLE_NAME", self._store.where, got, "a folder named as the bundle"
             )
         size = sum(file.size for file in manifest.files.values())
-        signature = self._store.read(f"{place}{SIGNATURE_FILE}", MAX_SIGNATURE_BYTES)
-        record = self._store.read(f"{place}{ENCRYPTION}", MAX_ENCRYPTION_BYTES)
+        signature = self._store.read_optional(f"{place}{SIGNATURE_FILE}", MAX_SIGNATURE_BYTES)
+        record = self._store.read_optional(f"{place}{ENCRYPTION}", MAX_ENCRYPTION_BYTES)
         self._records[name, version] = record
         encryption = "" if record is None else sha256(record)
         signatures = () if signature is None else (signature,)
@@ -116,8 +116,14 @@ class FilesLook:
             encryption = parse_encryption(record, manifest, f"{received.where}, {ENCRYPTION}")
             received.write(ENCRYPTION, len(record), pieces_of(record))
         for name, sealed in stored_files(manifest, encryption).items():
-            with self._store.opened(place + name) as read:
-                received.write(name, sealed.size, read)
+            try:
+                with self._store.opened(place + name) as read:
+                    received.write(name, sealed.size, read)
+            except (NothingThere, NotAllowed) as error:
+                if f"{place}{ENCRYPTION}" not in self._store.refused:
+                    raise
+                got = f"neither '{name}' nor '{ENCRYPTION}'"  # one of an encrypted bundle, perhaps
+                raise NotAllowed(received.where, got, "credentials that may read both") from error
 
 
 class FileStore:
@@ -126,6 +132,8 @@ class FileStore:
     def __init__(self, address: InStore) -> None:
         """Connect. Raises `MissingExtra` and `StoreError`."""
         self.where, self.lists = address.shown, not address.scheme.startswith("http")
+        self.refused = set[str]()
+        """The optional files that the store would neither give nor say to be absent."""
         extra = EXTRA_OF.get(address.scheme, "https")
         try:
             import fsspec
@@ -148,6 +156,20 @@ class FileStore:
         if len(data) > max_bytes:
             raise StoreError(self.where, f"'{name}' of more than {max_bytes} bytes")
         return data
+
+    def read_optional(self, name: str, max_bytes: int) -> bytes | None:
+        """As `read`, of a file that need not be there.
+
+        Who may not list is told 403 for what is absent (S3 without ListBucket), so that counts as
+        absent: a policy refuses the bundle without its signature, and a manifest's digests an
+        encrypted one without its record.
+        """
+        try:
+            return self.read(name, max_bytes)
+        except NotAllowed:
+            self.refused.add(name)
+            log.debug("%s: '%s' may not be read, and counts as absent", self.where, name)
+            return None
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Callable[[int], bytes]]:
@@ -197,7 +219,8 @@ class FileStore:
             log.debug("%s: %r", self.where, type(error))
             kind = type(cause if isinstance(error, FileNotFoundError) and cause else error).__name__
             want = "a store that answers, and credentials that may read"
-            raise StoreError(self.where, f"{kind} from its library", want) from error
+            fault = NotAllowed if is_refusal(error) else StoreError
+            raise fault(self.where, f"{kind} from its library", want) from error
 
 
 def is_not_found(cause: BaseException | None) -> bool:
@@ -212,8 +235,27 @@ def is_not_found(cause: BaseException | None) -> bool:
     )
 
 
+def is_refusal(error: BaseException | None) -> bool:
+    """Did a store answer that these credentials, or none, may not read?
+
+    Each library says it in its own way: by `PermissionError`, by a status, or by a text.
+    """
+    while error is not None:
+        said = [getattr(error, name, None) for name in ("status", "status_code", "code")]
+        if isinstance(error, PermissionError) or 401 in said or 403 in said:
+            return True
+        if type(error) is OSError and str(error).startswith("Forbidden: "):  # gcsfs
+            return True
+        error = error.__cause__
+    return False
+
+
 class NothingThere(StoreError):
     """There is no file of a name."""
+
+
+class NotAllowed(StoreError):
+    """The store does not say whether there is one: these credentials may not read it."""
 
 
 def parsed(data: bytes, where: str) -> Manifest:

@@ -118,11 +118,16 @@ class ModelFiles:
 
     def read(self, place: str, max_bytes: int) -> bytes | None:
         """A whole file; None where there is none. Raises `StoreError`."""
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            self.fetched(place, max_bytes, Path(folder)) as path,
-        ):
-            return None if path is None else path.read_bytes()
+        try:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                self.fetched(place, max_bytes, Path(folder)) as path,
+            ):
+                return None if path is None else path.read_bytes()
+        except OSError as error:
+            got = error.strerror or "an error"
+            want = "room in this machine's folder of temporary files"
+            raise StoreError(self.where, got, want) from error
 
     @contextmanager
     def fetched(self, place: str, max_bytes: int, beside: Path) -> Iterator[Path | None]:

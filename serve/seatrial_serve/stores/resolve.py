@@ -5,23 +5,38 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle, folder_bundle, open_bundle, verify_stored
-from seatrial_contracts.errors import BundleError, DeclarationError
+from seatrial_contracts.errors import BundleError, DeclarationError, StoreError
 from seatrial_contracts.signature_files import add_signatures, put_signatures
-from seatrial_serve.stores.address import Address, Folder, Remote, read_address
+from seatrial_serve.stores.address import Address, Folder, Remote, is_pinned, read_address
 from seatrial_serve.stores.cache import DAMAGED, BundleCache, KeptBundle, cache_from_environment
 from seatrial_serve.stores.received import never
+from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at
+
+
+Check = Callable[[Path], object]
+"""What is done with a bundle's folder before it is opened."""
+
+
+def unchecked(_: Path) -> None:
+    """Nothing is."""
 
 
 def open_address(
     text: str,
     cache: BundleCache | None = None,
-    check: Callable[[Path], object] = lambda _: None,
+    check: Check = unchecked,
+    *,
+    signed: bool = False,
 ) -> Bundle:
     """The verified bundle of an address: a path, or one in a store, which is cached.
+
+    A pinned address that the cache holds needs no registry. `signed`: its registry is asked for
+    signatures all the same, and those in the cache count where it is down.
 
     `check` is called with its folder before the bundle is opened; what it raises is raised.
 
@@ -33,36 +48,66 @@ def open_address(
         check(address.path)
         return open_bundle(address.path)
     cache = cache or cache_from_environment()
-    look = look_at(address)
+    if not signed and (known := open_pinned(cache, address, check)):
+        return known
+    try:
+        look = look_at(address)
+    except StoreError:
+        if signed and (known := open_pinned(cache, address, check)):
+            return known
+        raise
     offer = only_offer(look, address)
 
     def fetch(into: Path) -> object:
         return fetch_into(look, offer, into, address.shown, never)
 
-    return open_kept(cache, offer, fetch, check)
+    found = open_kept(cache, offer, fetch, check)
+    if is_pinned(address):
+        one = RememberedBundle(name=offer.name, version=offer.version, key=offer.key)
+        what = Remembered(
+            address=address.shown, single=True, mark=None, bundles=(one,), selections={}
+        )
+        remember(address.shown, what)
+    return found
+
+
+def open_pinned(cache: BundleCache, address: Remote, check: Check) -> Bundle | None:
+    """The bundle of an address by digest, if the cache holds it and its disk did not damage it."""
+    known = recall(address.shown) if is_pinned(address) else None
+    kept = None
+    if known is not None and len(known.bundles) == 1:
+        kept = cache.find(known.bundles[0].key, known.bundles[0].name, known.bundles[0].version)
+    return None if kept is None else open_whole(kept, check)
 
 
 def open_kept(
-    cache: BundleCache,
-    offer: Offer,
-    fetch: Callable[[Path], object],
-    check: Callable[[Path], object] = lambda _: None,
+    cache: BundleCache, offer: Offer, fetch: Callable[[Path], object], check: Check = unchecked
 ) -> Bundle:
     """The verified bundle of an offer; what the disk damaged is fetched once more.
 
     `check`: see `open_address`.
     """
-    kept = keep_signed(cache, offer, fetch)
+    found = open_whole(keep_signed(cache, offer, fetch), check)
+    if found is None:
+        kept = keep_signed(cache, offer, fetch)
+        check(kept.path)
+        found = replace(open_bundle(kept.path), hold=kept)
+    return found
+
+
+def open_whole(kept: KeptBundle, check: Check) -> Bundle | None:
+    """The verified bundle, which stays in the cache as long as it is referred to.
+
+    One that its disk damaged is removed; None then. Raises `BundleError`.
+    """
     try:
         check(kept.path)
-        return open_bundle(kept.path)
+        return replace(open_bundle(kept.path), hold=kept)
     except BundleError as error:
         if error.code not in DAMAGED:
             raise
-        kept.discard()
-    kept = keep_signed(cache, offer, fetch)
-    check(kept.path)
-    return open_bundle(kept.path)
+    kept.discard()
+    return None
 
 
 def keep_signed(cache: BundleCache, offer: Offer, fetch: Callable[[Path], object]) -> KeptBundle:
