@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.encrypted import DATA, Key, encrypted, make_identity, secrets_of
@@ -11,11 +14,12 @@ from support.registries import small_registry
 
 import seatrial as st
 from seatrial_contracts.encrypt import encrypt_bundle
-from seatrial_contracts.errors import BundleError
+from seatrial_contracts.errors import BundleError, StoreError
+from seatrial_contracts.manifest import ENCRYPTION
 from seatrial_serve.models.sources import Sources
 from seatrial_serve.stores.address import Address, InRegistry, InStore, read_address
 from seatrial_serve.stores.artifact import modelpack_config
-from seatrial_serve.stores.in_files import push_to_files
+from seatrial_serve.stores.in_files import FileStore, push_to_files
 from seatrial_serve.stores.in_registry import push_to_registry
 from seatrial_serve.stores.layer import Layer
 from seatrial_serve.stores.resolve import open_address, pull
@@ -102,6 +106,30 @@ def test_one_digest_for_other_recipients_is_fetched_anew(
             sources.look()
             assert [home.paths["1.0.0"] for home in sources.homes().values()] == [found.path]
         assert len(set(paths)) == 3
+
+
+def test_an_encrypted_bundle_whose_record_may_not_be_read_is_not_taken_for_a_plain_one(
+    tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store says 403 of what is absent to whoever may not list, and of what may not be read."""
+    bundle = st.open_bundle(encrypted(tmp_path / "bundles", key), key.identities)
+    address = f"memory://{tmp_path.name}"
+    push(bundle, read_address(address))
+    monkeypatch.setenv("SEATRIAL_IDENTITY", str(key.file))
+    opened = FileStore.opened
+
+    @contextmanager
+    def forbidden(store: FileStore, name: str) -> Iterator[Any]:
+        with store._naming_faults():
+            if name.endswith(ENCRYPTION):
+                raise PermissionError
+        with opened(store, name) as read:
+            yield read
+
+    monkeypatch.setattr(FileStore, "opened", forbidden)
+    with pytest.raises(StoreError, match=r"neither '.*' nor 'encryption.json'"):
+        open_address(address)
+    assert not list((tmp_path / "cache").rglob("manifest.json"))
 
 
 def forget(address: str) -> None:

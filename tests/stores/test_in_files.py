@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
+import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 from support.toys import toy_bundle, toy_golden
 
 from seatrial_contracts.errors import BundleError, DeclarationError, StoreError
+from seatrial_serve.process.log import start_log
 from seatrial_serve.stores.address import InStore
 from seatrial_serve.stores.in_files import push_to_files
 from seatrial_serve.stores.resolve import open_address, pull
@@ -99,7 +104,13 @@ def test_a_store_without_a_bundle_is_refused() -> None:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
     """A web server over the test's folder."""
-    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with running_site(Quiet, tmp_path) as url:
+        yield url
+
+
+@contextmanager
+def running_site(kind: type[Quiet], folder: Path) -> Iterator[str]:
+    handler = functools.partial(kind, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -127,3 +138,94 @@ def test_a_web_server_that_is_down_is_named_without_credentials(tmp_path: Path) 
     with pytest.raises(StoreError, match=r"ClientConnectorError|Connect") as refused:
         open_address("http://me:s3cret@127.0.0.1:9/toy/1.0.0")
     assert "s3cret" not in str(refused.value)
+
+
+class Forbidding(Quiet):
+    """A store that says 403 of what is absent, as S3 does to whoever may not list."""
+
+    status = 403
+
+    def send_head(self) -> Any:
+        if not Path(self.translate_path(self.path)).exists():
+            self.send_error(self.status)
+            return None
+        return super().send_head()
+
+
+@pytest.fixture
+def forbidding(tmp_path: Path) -> Iterator[str]:
+    with running_site(Forbidding, tmp_path) as url:
+        yield url
+
+
+def test_a_signature_that_a_store_forbids_counts_as_absent(
+    tmp_path: Path, forbidding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = toy_bundle(tmp_path / "made")
+    address = f"{forbidding}/made/toy/1.0.0"
+    assert open_address(address).digest == bundle.digest
+    with pytest.raises(StoreError, match="may read"):
+        open_address(f"{forbidding}/made/nothing")
+    monkeypatch.setattr(Forbidding, "status", 500)
+    with pytest.raises(StoreError, match="from its library"):
+        open_address(address)
+
+
+class Refused(Exception):
+    """As Azure's library has it."""
+
+    status_code = 403
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError("Forbidden"), OSError("Forbidden: b/o/signature"), Refused("Forbidden")],
+    ids=["s3", "gs", "az"],
+)
+def test_the_libraries_of_stores_say_forbidden_in_their_own_ways(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = toy_bundle(tmp_path / "made")
+    push_to_files(bundle, AT)
+    memory = fsspec.filesystem("memory")
+    opened = memory.open
+
+    def open_file(path: str, *args: Any, **options: Any) -> Any:
+        try:
+            return opened(path, *args, **options)
+        except FileNotFoundError:
+            raise error from None
+
+    monkeypatch.setattr(type(memory), "open", lambda _, *args, **how: open_file(*args, **how))
+    assert open_address("memory://models/toy/1.0.0").digest == bundle.digest
+
+
+def test_no_line_of_a_library_holds_credentials(
+    tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = toy_bundle(tmp_path / "made")
+    levels = {name: logging.getLogger(name).level for name in ("", "seatrial")}
+    monkeypatch.setattr(logging.root, "handlers", [])
+    stream = io.StringIO()
+    text = "https://me:s3cret@host/a?sig=s3cret: no answer"
+    sink = start_log("debug", stream=stream)
+    try:
+        address = f"{site}/made/toy/1.0.0".replace("http://", "http://me:s3cret@")
+        assert open_address(address).digest == bundle.digest
+        library = logging.getLogger("urllib3.connectionpool")
+        library.warning("Retrying %s", "https://me:s3cret@host/a?X-Amz-Signature=s3cret")
+        library.warning("Retrying: /a?X-Amz-Credential=s3cret&X-Amz-Signature=s3cret")
+        logging.getLogger("botocore.auth").debug("s3cret")
+        logging.getLogger("seatrial.stores").debug("our own")
+        try:
+            raise RuntimeError(text)
+        except RuntimeError:
+            logging.getLogger("seatrial.stores").exception("not reloaded")
+        sink.flush()
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+    written = stream.getvalue()
+    assert "s3cret" not in written
+    assert "https://host/a?..." in written
+    assert "our own" in written

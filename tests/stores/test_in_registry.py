@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import json
 import tarfile
@@ -15,6 +16,7 @@ import pytest
 from support.registries import SmallRegistry, digest_of
 from support.toys import toy_bundle, toy_golden
 
+from seatrial.bundle import as_bundle
 from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.errors import BundleError, DeclarationError, SeatrialError, StoreError
 from seatrial_serve.stores import received
@@ -55,6 +57,43 @@ def test_a_pushed_bundle_is_pulled_and_cached_byte_for_byte(
     again = open_address(at(registry).shown)
     assert again.digest == opened.digest == toy.digest
     assert not any("/blobs/" in path for _, path in registry.asked[asked:])
+
+
+def test_a_bundle_that_is_open_stays_in_a_cache_without_room(
+    tmp_path: Path, registry: SmallRegistry, toy: Bundle
+) -> None:
+    push_to_registry(toy_bundle(tmp_path / "made", version="2.0.0"), at(registry, "2.0.0"))
+    cache = BundleCache(0)
+    one = as_bundle(open_address(at(registry).shown, cache))
+    other = open_address(at(registry, "2.0.0").shown, cache)
+    assert dict(one.files) == dict(toy.files)
+    path = one.path
+    del one
+    gc.collect()
+    open_address(at(registry, "2.0.0").shown, cache)
+    push_to_registry(toy_bundle(tmp_path / "made", version="3.0.0"), at(registry, "3.0.0"))
+    open_address(at(registry, "3.0.0").shown, cache)
+    assert (path.exists(), other.path.exists()) == (False, True)
+
+
+def test_a_pinned_address_that_the_cache_holds_needs_no_registry(
+    registry: SmallRegistry, toy: Bundle
+) -> None:
+    pinned = at(registry).pinned(digest_of(registry.manifests["1.0.0"][1])).shown
+    assert open_address(pinned).digest == toy.digest
+    asked = len(registry.asked)
+    assert open_address(pinned).digest == toy.digest
+    assert len(registry.asked) == asked
+    assert open_address(pinned, signed=True).digest == toy.digest
+    assert len(registry.asked) > asked, "signatures may have been added"
+    path = open_address(pinned).path / "profile.json"
+    path.write_bytes(b"x" * path.stat().st_size)
+    assert open_address(pinned).digest == toy.digest, "what the disk damaged is fetched anew"
+    registry.manifests.clear()
+    for signed in (False, True):
+        assert open_address(pinned, signed=signed).digest == toy.digest
+    with pytest.raises(StoreError, match="404"):
+        open_address(at(registry).shown)
 
 
 def test_files_that_are_sealed_by_shards_go_through(

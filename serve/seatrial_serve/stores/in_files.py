@@ -241,8 +241,9 @@ def is_refusal(error: BaseException | None) -> bool:
     Each library says it in its own way: by `PermissionError`, by a status, or by a text.
     """
     while error is not None:
-        said = [getattr(error, name, None) for name in ("status", "status_code", "code")]
-        if isinstance(error, PermissionError) or 401 in said or 403 in said:
+        names = (name for name in ("status", "status_code", "code") if hasattr(error, name))
+        status = getattr(error, next(names, ""), None)
+        if isinstance(error, PermissionError) or status in (401, 403):
             return True
         if type(error) is OSError and str(error).startswith("Forbidden: "):  # gcsfs
             return True
