@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from support.conformance import rows, seal
 from support.registries import SmallRegistry
 from support.toys import toy_bundle
+from support.waiting import until
 
 from seatrial_contracts.bundle import open_bundle
 from seatrial_contracts.errors import StoreError
@@ -158,14 +158,6 @@ def raising(error: Exception) -> Callable[..., Any]:
         raise error
 
     return call
-
-
-def until(found: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 60
-    while not (value := found()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return value
 
 
 @pytest.mark.slow
