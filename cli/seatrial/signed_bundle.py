@@ -25,9 +25,8 @@ def open_signed(address: str | Path, policy: TrustPolicy) -> tuple[sealed.Bundle
     raises.
     """
     found: list[Signed] = []
-    bundle = open_address(
-        str(address), check=lambda folder: found.append(check_signature(folder, policy))
-    )
+    check = lambda folder: found.append(check_signature(folder, policy))
+    bundle = open_address(str(address), check=check, signed=True)
     return bundle, signed_by(bundle, found[-1])
 
 

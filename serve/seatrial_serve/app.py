@@ -128,6 +128,8 @@ def create_app(
         lambda name, version: repository.find(name, version) is not None,
     )
     metrics.watch_pressures(lambda: repository.pressures)
+    faults = lambda: len(repository.sources.faults)
+    metrics.watch_levels((metrics.families.store_faults, faults))
     feedback = FeedbackApi(watch.feedback, workers)
     guard = None if access is None or paths is None else Guard(access, paths, exchanges.audit)
     return FastPath(app, exchanges, forms, {FEEDBACK: feedback.tell}, routes, defaults, guard)

@@ -148,6 +148,7 @@ async def fail_and_mend(
             for _ in range(2):
                 await running.lifecycle.reload()
         assert await version_of(running) == "1.0.0"
+        assert store_faults(running) == 1
         ready = await told(running)
         assert ready["ready"]
         assert [each["address"] for each in ready["from_cache"]] == [address]
@@ -159,6 +160,12 @@ async def fail_and_mend(
         await running.lifecycle.reload()
         assert await version_of(running) == "1.1.0"
         assert (await told(running))["from_cache"] == []
+        assert store_faults(running) == 0
+
+
+def store_faults(running: Running) -> float | None:
+    running.metrics.flush()
+    return running.metrics.registry.get_sample_value("seatrial_store_faults")
 
 
 async def test_a_registry_that_is_down_at_the_start_is_served_from_the_cache(

@@ -240,6 +240,8 @@ class Families:
         self.memory = self._gauge(names.RESIDENT_MEMORY, memory, mode="livesum")
         device = "Memory of an accelerator, used (by anybody) and total."
         self.device_memory = self._gauge(names.DEVICE_MEMORY, device, ("device", "kind"))
+        faults = "Addresses of stores that could not be followed at the last look at them."
+        self.store_faults = self._gauge(names.STORE_FAULTS, faults, mode="livemax")
         expires = (
             "When the served certificate, or the first of the authorities of clients, expires, in "
             "seconds since 1970; the earliest of several processes."

@@ -178,7 +178,40 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
                 "23h 30m 0s",
             ),
         ),
+        Alert(
+            "SeatrialStoreFault",
+            (
+                f"max by (instance) ({names.STORE_FAULTS} "
+                f"and on (instance) {names.MODEL_READY}{{{this}}}) > 0"
+            ),
+            "15m",
+            "ticket",
+            (
+                f"{{{{ $labels.instance }}}}, a server of {model}, cannot follow "
+                "{{ $value | humanize }} of its addresses in stores"
+            ),
+            (
+                "It serves what it has. from_cache in /v2/health/ready names address and reason: "
+                "is the registry or object store up, and may these credentials read it? Without "
+                "--watch, SIGHUP asks again."
+            ),
+            Trial(
+                _faults(of, "0+0x10 1+0x40"),
+                _faults(of, "0+0x10 1+0x10 0+0x30"),
+                "30m",
+                {"instance": "10.0.0.1:8002"},
+                "1",
+            ),
+        ),
     ]
+
+
+def _faults(of: str, values: str) -> dict[str, str]:
+    replica = 'instance="10.0.0.1:8002"'
+    return {
+        f"{names.STORE_FAULTS}{{{replica}}}": values,
+        f"{names.MODEL_READY}{{{of}, {replica}}}": "1+0x60",
+    }
 
 
 def _expires(of: str, at_s: int) -> dict[str, str]:
