@@ -174,7 +174,8 @@ class Supervisor:
 
     def _reload(self) -> None:
         self._pass_on(signal.SIGHUP)  # what lies in folders waits for no store
-        self._looks.put(None)
+        if self._stores is not None:
+            self._looks.put(None)
         if self._access is not None:
             self._access.reload_soon()
         if self._certificates is not None:

@@ -94,7 +94,7 @@ def test_a_worker_starts_with_what_others_serve_until_one_has_taken_up_the_next(
         assert new.behind
         assert new.look()
         assert versions(new) == [version]
-    new.taken_up()
+    new.taken_up(new.number)
     assert not new.behind
     assert versions(shared.worker()) == ["3.0.0"]
     shared.push("4.0.0")
@@ -165,32 +165,40 @@ def test_a_worker_that_is_started_anew_serves_the_version_of_the_others(
     registry: SmallRegistry, tmp_path: Path, serve: Callable[..., Any]
 ) -> None:
     address = InRegistry(registry.host, "team/conformance", "stable", None)
-    for version in ("1.0.0", "2.0.0"):
-        seal(tmp_path / "made", version)
-    made = tmp_path / "made" / "conformance"
-    push_to_registry(open_bundle(made / "1.0.0"), address)
+
+    def push(version: str, *, wrong: bool = False) -> None:
+        seal(tmp_path / "made", version, wrong=wrong)
+        push_to_registry(open_bundle(tmp_path / "made" / "conformance" / version), address)
+
+    push("1.0.0")
     server = serve(address.shown, "--workers", "2", "--drain-window-s", "0.1")
     server.wait_until_loaded()
 
-    def passed(version: str) -> set[int]:
-        said = f"conformance {version} passed"
-        lines = [line for line in server.log if said in line]
+    def told(words: str) -> set[int]:
+        """The workers that live, and whose log has these words."""
+        lines = [line for line in server.log if words in line]
         here = {child.pid for child in psutil.Process(server.process.pid).children()}
         return {pid for pid in here if any(f"[{pid}]" in line for line in lines)}
 
+    def lose_one() -> None:
+        lost = told("conformance 1.0.0 passed").pop()
+        psutil.Process(lost).kill()
+        until(lambda: len(told("conformance") - {lost}) == 2)
+        until(lambda: server.wait_until_loaded()[0] == 200)
+
     def answered() -> set[str]:
         body = {"instances": rows()[:1]}
-        replies = [
-            httpx.post(f"{server.url}/v1/models/conformance:predict", json=body) for _ in range(40)
-        ]
-        return {reply.json()["model_version"] for reply in replies}
+        url = f"{server.url}/v1/models/conformance:predict"
+        return {httpx.post(url, json=body).json().get("model_version") for _ in range(20)}
 
-    until(lambda: len(passed("1.0.0")) == 2)
-    push_to_registry(open_bundle(made / "2.0.0"), address)
-    lost = passed("1.0.0").pop()
-    psutil.Process(lost).kill()
-    until(lambda: len((passed("1.0.0") | passed("2.0.0")) - {lost}) == 2)
-    assert answered() == {"1.0.0"}
+    until(lambda: len(told("conformance 1.0.0 passed")) == 2)
+    push("2.0.0", wrong=True)
+    lose_one()
+    assert answered() == {"1.0.0"}, "nobody has looked at the tag that moved"
     server.process.send_signal(signal.SIGHUP)
-    until(lambda: len(passed("2.0.0")) == 2)
-    until(lambda: answered() == {"2.0.0"})
+    until(lambda: len(told("conformance 2.0.0 is not ready")) == 2)
+    lose_one()
+    assert answered() == {"1.0.0"}, "no worker serves what does not pass its load gate"
+    push("3.0.0")
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: answered() == {"3.0.0"})

@@ -110,12 +110,12 @@ def rows() -> list[dict[str, Any]]:
     ]
 
 
-def seal(folder: Path, version: str = "1.0.0") -> None:
-    """Write the bundle into a folder of bundles."""
+def seal(folder: Path, version: str = "1.0.0", *, wrong: bool = False) -> None:
+    """Write the bundle into a folder of bundles; one that is `wrong` passes no load gate."""
     contract = st.contract_from_rows(ROW, ANSWER)
     golden = tuple(rows())
     answers = tuple(
-        {"out_word": np.int64(WORDS.index(row["in_word"]))}
+        {"out_word": np.int64(WORDS.index(row["in_word"]) + wrong)}
         | {f"out_{name}": np.array(row[f"in_{name}"], name) for name in DTYPES}
         for row in golden
     )

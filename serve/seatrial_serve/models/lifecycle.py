@@ -242,6 +242,7 @@ class ModelLifecycle:
             self._reload_waits = self._reload_waits and name is not None
             if rest is not None:
                 rest.look_anew()
+            number = self._repository.sources.number
             found = [
                 model
                 for model in await asyncio.to_thread(self._repository.scan)
@@ -269,7 +270,7 @@ class ModelLifecycle:
         for change in changes:
             change.result()
         if name is None and self._repository.sources.behind and self._serves_stores(found):
-            self._repository.sources.taken_up()
+            self._repository.sources.taken_up(number)
         return found
 
     def _serves_stores(self, found: Sequence[FoundModel]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -82,8 +83,9 @@ class SharedLooks:
         """Write what is held, unless it was told: do workers have to know? Raises `OSError`."""
         with self._telling:
             before, kept = self._told, self._kept
-            held = [each.held for each in self._sources.remote if each.held is not None]
-            now = tuple(map(told_source, self._sources.remote))
+            looked = [(each, each.held) for each in self._sources.remote if each.held is not None]
+            held = [each for _, each in looked]
+            now = tuple(told_source(source, each) for source, each in looked)
             if before is None:
                 told, kept, changed = Told(number=1, now=now, start=now), (held, held), True
             elif same(kept[1], held):
@@ -109,7 +111,7 @@ class ToldSources(Sources):
     ) -> None:  # fmt: skip
         """`file`: see `SharedLooks.begin`; the others: see `Sources`."""
         super().__init__(addresses, versions, cache, signed=signed, on_call=on_call)
-        self._file, self._number, self._reading = file, 0, Lock()
+        self._file, self._reading = file, Lock()
 
     def look(self, model: str | None = None) -> bool:  # noqa: ARG002  (a file is read whole)
         """Take what was told; return whether any address stands for something else.
@@ -118,14 +120,15 @@ class ToldSources(Sources):
         """
         with self._reading:
             told = self._read()
-            first = not self._number
-            if told.number != self._number:
-                self._number, self.behind = told.number, True
+            first, new = not self.number, told.number != self.number
+            self.number = told.number
             taken = taken_file(self._file, told.number).exists()
             if first and told.start != told.now and not taken:
                 held = [self._held_of(each.held) for each in told.start]
                 if all(held):
+                    self.behind = True
                     return self._take(told.start, held)
+            self.behind = self.behind or (new and not first)
             return self._take(told.now, [self._held_of(each.held) for each in told.now])
 
     def _read(self) -> Told:
@@ -147,17 +150,17 @@ class ToldSources(Sources):
             changed = changed or before is None or not before.is_as(held)
         return changed
 
-    def taken_up(self) -> None:
+    def taken_up(self, number: int) -> None:
         """Let workers that start from now on begin with it."""
-        super().taken_up()
-        taken_file(self._file, self._number).touch()
+        super().taken_up(number)
+        with suppress(OSError):  # on a full disk, they begin with what was served before
+            taken_file(self._file, number).touch()
 
 
-def told_source(source: RemoteSource) -> ToldSource:
+def told_source(source: RemoteSource, held: Held) -> ToldSource:
     """What workers are told of an address."""
-    assert source.held is not None
-    held = as_remembered(source.address.shown, source.held)
-    return ToldSource(held=held, fault=source.fault, asked_at=source.asked_at)
+    what = as_remembered(source.address.shown, held)
+    return ToldSource(held=what, fault=source.fault, asked_at=source.asked_at)
 
 
 def same(before: Sequence[Held], now: Sequence[Held]) -> bool:

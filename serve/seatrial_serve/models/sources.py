@@ -108,8 +108,10 @@ class Sources:
         self._selected: Mapping[str, Selection] = {}
         self._on_call, self.mounted = on_call, dict[str, str]()
         """Model name -> the folder that was mounted under it."""
+        self.number = 0
+        """Counts what a supervisor told."""
         self.behind = False
-        """Is there something newer than what the last look gave, or has nobody taken it up yet?"""
+        """Was something told that is not known to be served?"""
 
     def select(self, selected: Mapping[str, Selection]) -> None:
         """Let these selections win over the files of their models, by the name in the bundle.
@@ -143,9 +145,9 @@ class Sources:
         """Serve the folder of a name no more."""
         self.mounted.pop(name, None)
 
-    def taken_up(self) -> None:
-        """Learn that everything that the last look gave is served."""
-        self.behind = False
+    def taken_up(self, number: int) -> None:
+        """Learn that all of what was told under a number is served."""
+        self.behind = self.behind and number != self.number
 
     def stop(self) -> None:
         """End a look that fetches; later ones end at once."""
