@@ -109,8 +109,16 @@ async def test_a_watched_tag_is_polled(tmp_path: Path, registry: SmallRegistry) 
             "manifest none",
             "E_BUNDLE_CHANGED",
         ),
-        (lambda _, disk: disk.setattr(received, "write_all", full), "No space left", "E_BUNDLE_WRITE"),
-        (lambda _, disk: disk.setattr(cache_module, "locked", full), "No space left", "E_BUNDLE_WRITE"),
+        (
+            lambda _, disk: disk.setattr(received, "write_all", full),
+            "No space left",
+            "E_BUNDLE_WRITE",
+        ),
+        (
+            lambda _, disk: disk.setattr(cache_module, "locked", full),
+            "No space left",
+            "E_BUNDLE_WRITE",
+        ),
     ],
     ids=["gone", "stops half way", "other bytes", "full disk", "no inodes"],
 )

@@ -17,7 +17,6 @@ from seatrial_serve.stores.received import never
 from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at
 
-
 Check = Callable[[Path], object]
 """What is done with a bundle's folder before it is opened."""
 
