@@ -17,13 +17,14 @@ from support.watch import expressions
 from seatrial.main import cli
 from seatrial_contracts.bins import Ranges, Words
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
+from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.profile import Histogram, Profile
 from seatrial_serve.deploy.scaling import queue_ratio
 from seatrial_serve.metrics import names
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
-from seatrial_serve.monitor.write import write_monitoring
+from seatrial_serve.monitor.write import called, write_monitoring
 from seatrial_serve.process.codes import CODES, FAULTS
 
 ODD = 'a "quoted" \\ word\nof two lines'
@@ -55,6 +56,21 @@ def watched(
 def written(tmp_path: Path) -> Path:
     write_monitoring([watched(tmp_path / "bundles")], tmp_path / "out", Windows())
     return tmp_path / "out"
+
+
+def test_rules_of_a_model_that_servers_call_otherwise_ask_for_that_name(tmp_path: Path) -> None:
+    bundle = watched(tmp_path / "bundles")
+    for name in ("../toy", ""):
+        with pytest.raises(DeclarationError, match="--model"):
+            called(bundle, name)
+    found = write_monitoring([called(bundle, "my-model")], tmp_path / "out", Windows())
+    assert {file.name for file in found} == {
+        "my-model.rules.yaml", "my-model.test.yaml", "my-model.json",
+    }  # fmt: skip
+    for file in found:
+        text = file.read_text("utf-8")
+        assert re.search(r'model=\\?"my-model', text), file
+        assert not re.search(r'model=\\?"toy', text), file
 
 
 @pytest.mark.slow

@@ -33,8 +33,16 @@ from seatrial.identity_option import identity_option
     show_default=True,
     help="How long a condition holds before its alert fires.",
 )
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="What the servers call the model of a single bundle (`seatrial serve --model-name`, an "
+    "InferenceService).  [default: the bundle's name]",
+)
 @identity_option
-def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) -> None:
+def command(
+    paths: tuple[Path, ...], out: Path, drift_window: str, hold: str, model: str | None
+) -> None:
     """Write alert rules, their tests and a dashboard, each from the bundle's own contract.
 
     The latency alert burns the contract's objective, drift is measured field by field against the
@@ -43,6 +51,7 @@ def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) ->
 
     \b
       seatrial monitor bundles/churn/1.0.0 --out monitoring
+      seatrial monitor bundles/churn/1.0.0 --model my-inference-service --out monitoring
       promtool check rules deploy/monitoring/rules/NAME.rules.yaml
       promtool test rules deploy/monitoring/rules/NAME.test.yaml
     """  # noqa: D301  (click's mark)
@@ -51,7 +60,7 @@ def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) ->
 
     try:
         from seatrial_serve.monitor.figures import DURATION, Windows
-        from seatrial_serve.monitor.write import write_monitoring
+        from seatrial_serve.monitor.write import called, write_monitoring
     except ImportError as error:
         raise MissingExtra("seatrial monitor", "monitor") from error
     for name, value in (("--drift-window", drift_window), ("--hold", hold)):
@@ -59,7 +68,11 @@ def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) ->
             raise DeclarationError(
                 name, value, "a duration as Prometheus writes it: 30s, 5m, 1h, 1d"
             )
+    if model is not None and len(paths) > 1:
+        raise DeclarationError("--model", f"{len(paths)} bundles", "one, which it names")
     bundles = [open_bundle(path) for path in paths]
+    if model is not None:
+        bundles = [called(bundles[0], model)]
     for bundle in bundles:
         if bundle.contract.objective.p99_s is None:
             click.echo(

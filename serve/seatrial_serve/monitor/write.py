@@ -6,6 +6,7 @@ Prometheus and Grafana read that folder.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import yaml
 
 from seatrial_contracts.atomic_file import write_whole
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.manifest import check_name
 from seatrial_serve.monitor.dashboard import dashboard_json
 from seatrial_serve.monitor.figures import Windows
 from seatrial_serve.monitor.rules import rule_file, test_file
@@ -21,6 +24,18 @@ HEADER = (
     "# Written by `seatrial monitor` from the contract of {name} {version}; "
     "write it anew rather than editing it.\n"
 )
+
+
+def called(bundle: Bundle, name: str) -> Bundle:
+    """A bundle as servers call it by another name, to write rules of; it is no sealed one.
+
+    Raises `DeclarationError` for what is no name.
+    """
+    try:
+        named = bundle.manifest.model_copy(update={"name": check_name(name)})
+    except ValueError as error:
+        raise DeclarationError("--model", ascii(name[:60]), str(error)) from None
+    return replace(bundle, manifest=named)
 
 
 def write_monitoring(bundles: Iterable[Bundle], out: Path, windows: Windows) -> list[Path]:
