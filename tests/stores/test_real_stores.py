@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.real_stores import python_of, run_python, s3, seatrial
+from support.real_stores import python_of, run_python, s3, seatrial, served_beside
 from support.registries import debian_registry
 from support.servers import fetch
+from support.waiting import until
 
-from seatrial_contracts.bundle import open_bundle
+from seatrial_contracts.bundle import open_bundle, write_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +103,32 @@ def test_a_bundle_goes_through_s3(penguins: Path, tmp_path: Path) -> None:
         refused = run("inspect", "s3://models/churn/penguins/1.0.0", status=1)
         assert "credentials that may read" in refused
         assert "s3cret" not in refused
+
+
+def test_a_server_follows_a_prefix_of_s3_and_outlives_it(
+    penguins: Path, tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python, address = python_of("s3"), "s3://models/birds"
+    with s3(tmp_path) as variables:
+        for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, variables[name])
+        monkeypatch.setenv("AWS_DEFAULT_REGION", variables["AWS_DEFAULT_REGION"])
+        run_python(python, "import s3fs; s3fs.S3FileSystem().mkdir('models')", variables)
+        assert address in seatrial("push", str(penguins), address, python=python, **variables)
+        server = serve(address, "--watch", "--poll-s", "1", program=served_beside("s3"))
+        status, body = server.wait_until_loaded()
+        assert status == 200, body
+        report = str(tmp_path / "report.xml")
+        ask = ("--url", server.url, "--runner", "http v1", "--junit", report)
+        seatrial("parity", str(penguins), *ask)
+        bundle = open_bundle(penguins)
+        manifest = bundle.manifest.model_copy(update={"version": "1.1.0", "files": {}})
+        newer = write_bundle(tmp_path / "newer", manifest, dict(bundle.files)).path
+        seatrial("push", str(newer), address, python=python, **variables)
+        ready = f"{server.url}/v2/models/penguins/versions/1.1.0/ready"
+        until(lambda: fetch(ready)[0] == 200)
+    until(lambda: json.loads(fetch(f"{server.url}/v2/health/ready")[1])["from_cache"])
+    seatrial("parity", str(newer), *ask)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")

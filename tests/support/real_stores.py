@@ -47,6 +47,14 @@ def seatrial(*words: str, status: int = 0, python: str = sys.executable, **varia
     return done.stdout + done.stderr
 
 
+def served_beside(name: str) -> tuple[str, ...]:
+    """The program of a server here that finds the packages of an environment behind its own."""
+    site = Path(python_of(name)).parents[1] / "lib"
+    (packages,) = site.glob("python*/site-packages")
+    code = f"import sys; sys.path.append({str(packages)!r}); from seatrial.main import main; main()"
+    return sys.executable, "-c", code, "serve"
+
+
 def run_python(python: str, code: str, variables: dict[str, str]) -> None:
     """Run a line in an environment below build/clients."""
     subprocess.run([python, "-c", code], check=True, timeout=60, env={**os.environ, **variables})
