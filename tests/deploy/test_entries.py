@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from support.containers import started
 from support.embedded import seal_embedding
 from support.fixed_ports import fixed_ports
 from support.keyed import key_of
@@ -30,7 +27,6 @@ from support.manifests import (
 )
 from support.mounts import with_folders
 from support.servers import OURS
-from support.waiting import until
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_parity.runners.runner import TrialRequest
@@ -51,29 +47,6 @@ def mounted(bundle: Bundle, folder: Path) -> Path:
     """What the layer of a pushed bundle holds: /models, with it in it."""
     shutil.copytree(bundle.path, folder / "models" / bundle.name / bundle.version)
     return folder
-
-
-@contextmanager
-def started(program: list[str], said: Mapping[str, str], asked: str) -> Iterator[None]:
-    """A server with these variables, on the loopback alone, once `asked` is answered with 200."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SEATRIAL_")}
-    process = subprocess.Popen(
-        program, env=kept | dict(said), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-
-    def healthy() -> bool:
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        try:
-            return httpx.get(asked).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        until(healthy, 60)
-        yield
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
 
 
 def pod_of(found: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, int]]:

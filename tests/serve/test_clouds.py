@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+from support.containers import started
 from support.embedded import seal_embedding, vector_of
 from support.fixed_ports import fixed_ports
 from support.manifests import image_variables
 from support.mounts import with_folders
 from support.real_ray import free_ports
 from support.servers import OURS
-from support.waiting import until
 
 from seatrial_serve.settings import load_settings
 
@@ -83,7 +81,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def started(
+def healthy(
     program: list[str], variables: dict[str, str], port: int, health: str
 ) -> Iterator[httpx.Client]:
     """A client of a server that a cloud starts, once it is healthy.
@@ -91,28 +89,12 @@ def started(
     It listens on the loopback alone, and its metrics on no port that others of this run want.
     """
     ours = {"SEATRIAL_HOST": "127.0.0.1", "SEATRIAL_METRICS_PORT": "0"}
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("SEATRIAL_")
-    }
-    process = subprocess.Popen(
-        program, env=environment | image_variables() | ours | variables,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-
-            def healthy() -> bool:
-                assert process.poll() is None, process.stderr and process.stderr.read()
-                try:
-                    return client.get(health).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            until(healthy, 60)
-            yield client
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
+    base = f"http://127.0.0.1:{port}"
+    with (
+        started(program, image_variables() | ours | variables, base + health),
+        httpx.Client(base_url=base) as client,
+    ):
+        yield client
 
 
 def right(reply: httpx.Response) -> bool:
@@ -129,7 +111,7 @@ def test_sagemaker_runs_the_image_with_serve_and_posts_invocations(sealed: Path)
     (port,) = free_ports(1)
     program = with_folders({"/opt/ml/model": sealed}, *OURS, "serve")
     variables = {"SEATRIAL_CONTAINER": "sagemaker", "SAGEMAKER_BIND_TO_PORT": str(port)}
-    with started(program, variables, port, "/ping") as client:
+    with healthy(program, variables, port, "/ping") as client:
         assert right(client.post("/invocations", json=INSTANCES))
         csv = {"content-type": "text/csv", "x-amzn-sagemaker-custom-attributes": "trace=1"}
         assert right(client.post("/invocations", content=CSV, headers=csv))
@@ -146,7 +128,7 @@ def test_sagemaker_loads_asks_and_unloads_models_of_a_multi_model_endpoint(
         "SEATRIAL_CONTAINER": "sagemaker", "SAGEMAKER_BIND_TO_PORT": str(port),
         "SAGEMAKER_MULTI_MODEL": "true",
     }  # fmt: skip
-    with started(program, variables, port, "/ping") as client:
+    with healthy(program, variables, port, "/ping") as client:
         told = {"model_name": "a1b2", "url": "/opt/ml/models/a1b2/model"}
         assert client.post("/models", json=told).status_code == 200
         assert len(client.get("/models").json()["models"]) == 1
@@ -163,7 +145,7 @@ def test_vertex_asks_at_the_routes_that_it_names(sealed: Path) -> None:
         "AIP_HTTP_PORT": str(port), "AIP_HEALTH_ROUTE": at, "AIP_PREDICT_ROUTE": f"{at}:predict",
         "AIP_STORAGE_URI": sealed.as_uri(), "AIP_MODE": "PREDICTION",
     }  # fmt: skip
-    with started([*OURS, "--container", "vertex"], variables, port, at) as client:
+    with healthy([*OURS, "--container", "vertex"], variables, port, at) as client:
         assert right(client.post(f"{at}:predict", json={**INSTANCES, "parameters": {}}))
 
 
@@ -171,7 +153,7 @@ def test_vertex_asks_at_the_routes_that_it_names(sealed: Path) -> None:
 def test_azure_posts_to_score_on_port_5001(sealed: Path) -> None:
     variables = {"AZUREML_MODEL_DIR": str(sealed)}
     program = [*OURS, "--container", "azureml"]
-    with fixed_ports(5001), started(program, variables, 5001, "/ping") as client:
+    with fixed_ports(5001), healthy(program, variables, 5001, "/ping") as client:
         assert right(client.post("/score", json=INSTANCES))
 
 
@@ -180,6 +162,6 @@ def test_cloud_run_names_a_port(sealed: Path) -> None:
     (port,) = free_ports(1)
     variables = {"PORT": str(port), "K_SERVICE": "texts"}
     program = with_folders({"/bundles": sealed}, *OURS, "--container", "cloudrun")
-    with started(program, variables, port, "/v2/health/ready") as client:
+    with healthy(program, variables, port, "/v2/health/ready") as client:
         (name,) = client.get("/v2/models").json()["models"]
         assert right(client.post(f"/v1/models/{name}:predict", json=INSTANCES))

@@ -59,16 +59,22 @@ def folder(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_what_cannot_be_read_ends_the_start_of_workers_as_that_of_one_process(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake_runtimes(monkeypatch)
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """A folder of bundles, and what is started in the place of workers."""
     started: list[object] = []
     monkeypatch.setattr(Supervisor, "_supervise", lambda *_: started.append(_))
     monkeypatch.setattr(server, "start_log", lambda *_: None)
     monkeypatch.setattr(server, "Reloads", NoReloads)
     toy_bundle(tmp_path / "bundles")
+    return started
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_read_ends_the_start_of_workers_as_that_of_one_process(
+    case: str, started: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_runtimes(monkeypatch)
     ports = dict.fromkeys(("http_port", "grpc_port", "metrics_port"), 0)
     said = {**ports, "bundles": tmp_path / "bundles", **WRONG[case](tmp_path)}
     with pytest.raises(DeclarationError) as alone:
@@ -79,12 +85,7 @@ def test_what_cannot_be_read_ends_the_start_of_workers_as_that_of_one_process(
     assert str(several.value) == str(alone.value)
 
 
-def test_what_can_be_read_starts_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[object] = []
-    monkeypatch.setattr(Supervisor, "_supervise", lambda *_: started.append(_))
-    monkeypatch.setattr(server, "start_log", lambda *_: None)
-    monkeypatch.setattr(server, "Reloads", NoReloads)
-    toy_bundle(tmp_path / "bundles")
+def test_what_can_be_read_starts_workers(started: list[object], tmp_path: Path) -> None:
     ports = dict.fromkeys(("http_port", "grpc_port", "metrics_port"), 0)
     server.serve(
         Settings(

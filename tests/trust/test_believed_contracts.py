@@ -24,11 +24,6 @@ LIMITS = st.Limits(max_body_bytes=LONG)
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return make_key(tmp_path / "keys")
-
-
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_runtimes(monkeypatch)

@@ -52,11 +52,6 @@ def folder(tmp_path: Path) -> Path:
     return toy_bundle(tmp_path / "bundles").path
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return make_key(tmp_path / "keys")
-
-
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
     return make_certificate(tmp_path_factory.mktemp("certified"))

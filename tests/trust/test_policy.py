@@ -22,11 +22,6 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return make_key(tmp_path / "keys")
-
-
-@pytest.fixture
 def folder(tmp_path: Path, keys: Keys) -> Path:
     """A signed bundle's folder."""
     made = toy_bundle(tmp_path / "bundles").path

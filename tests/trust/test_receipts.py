@@ -30,11 +30,6 @@ from seatrial_serve.trust.keys import fingerprint, public_key_of
 from seatrial_serve.trust.signing import read_signing_key, sign_bundle
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return make_key(tmp_path / "keys")
-
-
 def named(keys: Keys) -> SignedBy:
     """What a receipt says of a signature by a key."""
     identity = fingerprint(public_key_of(keys.public.read_bytes(), "a test"))

@@ -43,11 +43,6 @@ from seatrial_serve.trust.signing import read_signing_key, sign_bundle
 from seatrial_serve.trust.statement import SIGNATURE_FILE
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return make_key(tmp_path / "keys")
-
-
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_runtimes(monkeypatch)
