@@ -8,7 +8,6 @@ import re
 import resource
 import shutil
 import signal
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from support.encrypted import (
 from support.running import Running, run_app
 from support.servers import Server, fetch
 from support.signers import make_key
+from support.waiting import until
 
 import seatrial as st
 from seatrial_contracts.encrypt import encrypt_bundle
@@ -173,17 +173,17 @@ def test_nothing_plain_reaches_the_disk(
         want = (np.full(640, KNOWN, np.float32) @ weights_of(640)).astype(float)
         got = [ask_row(url, 640)["predictions"][0]["y"] for _ in range(20)]
         assert np.allclose(got, [want] * 20, rtol=1e-3, atol=50)
-        until(lambda: re.search(PROVEN, fetch(server.metrics_url)[1]))
+        until(lambda: re.search(PROVEN, fetch(server.metrics_url)[1]), 60)
         encrypted(bundles, key, "1.1.0", seed=1, width=640)
         shutil.rmtree(bundles.with_name("bundles-plain"))
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: ask_row(url, 640)["model_version"] == "1.1.0")
+        until(lambda: ask_row(url, 640)["model_version"] == "1.1.0", 60)
         assert not written(tmp_path / "server", known)
         serving = psutil.Process(server.process.pid)
         found = serving.children() if workers > 1 else [serving]
         assert len(found) == workers
         # the second worker may be starting yet
-        until(lambda: all(core_limit(each.pid) == 0 for each in found))
+        until(lambda: all(core_limit(each.pid) == 0 for each in found), 60)
     finally:
         server.stop()
     assert not written(tmp_path / "server", known)
@@ -198,13 +198,6 @@ def ask_row(url: str, width: int) -> dict[str, Any]:
     with urllib.request.urlopen(asked, timeout=30) as reply:
         told: dict[str, Any] = json.load(reply)
     return told
-
-
-def until(true: Any) -> None:
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def core_limit(pid: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.toys import Feeds, answer, fake_runtimes, toy_bundle
+from support.waiting import until_here
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import ModelError, OutOfMemory, TooLate, Unavailable
@@ -146,22 +147,13 @@ async def house(tmp_path: Path, runtime: FakeRuntime) -> AsyncIterator[House]:
     await made.close()
 
 
-async def until(found: Callable[[], Any]) -> None:
-    """It is true soon."""
-    for _ in range(1000):
-        if found():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("never")
-
-
 async def test_each_front_gets_the_answers_to_its_own_rows_from_shared_batches(
     house: House, held: Held
 ) -> None:
     async with house.front() as one, house.front() as other:
         held.gate.clear()
         first = asyncio.create_task(one.ask(50))
-        await until(lambda: held.seen and held.seen[-1] == [50.0])
+        await until_here(lambda: held.seen and held.seen[-1] == [50.0])
         asked = [
             asyncio.create_task((one, other)[place % 2].ask(place, place + 0.5))
             for place in range(8)
@@ -184,12 +176,12 @@ async def test_a_batch_whose_clients_have_all_left_is_counted_once(
     async with house.front() as one, house.front() as other:
         held.gate.clear()
         leaves = asyncio.create_task(one.ask(50))
-        await until(lambda: held.seen and held.seen[-1] == [50.0])
+        await until_here(lambda: held.seen and held.seen[-1] == [50.0])
         leaves.cancel()
-        await until(lambda: not one.queue._asked)
+        await until_here(lambda: not one.queue._asked)
         held.gate.set()
         assert await other.ask(1) == [2]
-        await until(lambda: sum(one.told.batches + other.told.batches) == 2)
+        await until_here(lambda: sum(one.told.batches + other.told.batches) == 2)
         assert one.told.waits + other.told.waits == 1, "nobody waited for the first"
 
 
@@ -204,7 +196,7 @@ async def test_one_load_for_all_and_the_last_one_to_give_it_up_closes_it(
             assert await other.ask(1) == [2]
         assert not runtime.closed
         assert await one.ask(2) == [4]
-    await until(lambda: runtime.closed == 1)
+    await until_here(lambda: runtime.closed == 1)
 
 
 async def test_fronts_know_how_the_graph_stands_on_cards(
@@ -238,7 +230,7 @@ async def test_a_version_lingers_for_the_front_that_follows_a_lost_one(
 async def test_a_lingering_version_goes_in_the_end(house: House, runtime: FakeRuntime) -> None:
     engine = await house.joined()
     engine.close()  # without a word, as a process that is killed
-    await until(lambda: runtime.closed == 1)
+    await until_here(lambda: runtime.closed == 1)
 
 
 async def test_a_worker_of_another_build_is_refused(
@@ -293,7 +285,7 @@ async def test_a_lost_engine_fails_what_it_has_and_is_followed_by_the_next(
     async with house.front() as front:
         held.gate.clear()
         waiting = asyncio.create_task(front.ask(1))
-        await until(lambda: held.seen and held.seen[-1] == [1.0])
+        await until_here(lambda: held.seen and held.seen[-1] == [1.0])
         house.server.close()
         for each in list(house.host.fronts):
             each.abort()
@@ -306,7 +298,7 @@ async def test_a_lost_engine_fails_what_it_has_and_is_followed_by_the_next(
         held.gate.set()
         await house.close()
         await house.open()
-        await until(lambda: front.engine.healthy)
+        await until_here(lambda: front.engine.healthy)
         assert await front.ask(2) == [4]
 
 
@@ -316,7 +308,7 @@ async def test_deadlines_are_kept_there_and_also_where_it_has_stopped(
     async with house.front() as front:
         held.gate.clear()
         running = asyncio.create_task(front.ask(1))
-        await until(lambda: held.seen and held.seen[-1] == [1.0])
+        await until_here(lambda: held.seen and held.seen[-1] == [1.0])
         with pytest.raises(TooLate):
             await front.ask(77, deadline_s=now_s() + 0.05)
         monkeypatch.setattr(host_module.FrontConnection, "_queue", lambda *_: None)
@@ -333,7 +325,7 @@ async def test_rows_of_a_client_that_left_never_run(house: House, held: Held) ->
     async with house.front() as front:
         held.gate.clear()
         running = asyncio.create_task(front.ask(1))
-        await until(lambda: held.seen and held.seen[-1] == [1.0])
+        await until_here(lambda: held.seen and held.seen[-1] == [1.0])
         leaving = asyncio.create_task(front.ask(66))
         staying = asyncio.create_task(front.ask(7))
         await asyncio.sleep(0.05)
@@ -350,14 +342,14 @@ async def test_a_front_that_is_lost_takes_only_its_own_rows_with_it(
     async with house.front() as one, house.front() as other:
         held.gate.clear()
         running = asyncio.create_task(one.ask(1))
-        await until(lambda: held.seen and held.seen[-1] == [1.0])
+        await until_here(lambda: held.seen and held.seen[-1] == [1.0])
         lost, kept = asyncio.create_task(other.ask(66)), asyncio.create_task(one.ask(7))
         await asyncio.sleep(0.05)
         assert other.queue._transport is not None
         other.queue._transport.abort()
         with pytest.raises(Unavailable):
             await lost
-        await until(lambda: other.engine.healthy)
+        await until_here(lambda: other.engine.healthy)
         held.gate.set()
         assert (await running, await kept, await other.ask(5)) == ([2], [14], [10])
         assert not any(66.0 in batch for batch in held.seen)
@@ -378,7 +370,7 @@ async def test_a_full_queue_refuses_at_once_here_and_there(house: House, held: H
     async with house.front() as front:
         held.gate.clear()
         waiting = [asyncio.create_task(front.ask(1))]
-        await until(lambda: held.seen[-1] == [1.0])
+        await until_here(lambda: held.seen[-1] == [1.0])
         waiting += [asyncio.create_task(front.ask(each)) for each in (2, 3)]
         await asyncio.sleep(0.05)
         with pytest.raises(Unavailable) as refused:
@@ -493,7 +485,7 @@ async def test_clients_and_priorities_take_turns_over_all_fronts(house: House, h
         held.gate.clear()
         before = len(held.seen)
         many = [asyncio.create_task(one.ask(each, flow="many")) for each in range(10, 20)]
-        await until(lambda: len(held.seen) > before)
+        await until_here(lambda: len(held.seen) > before)
         few = [asyncio.create_task(other.ask(each, flow="few")) for each in (60, 61)]
         urgent = asyncio.create_task(other.ask(70, flow="few", priority=1))
         await asyncio.sleep(0.05)
@@ -528,11 +520,11 @@ async def test_rows_go_to_the_process_where_the_fewest_wait_and_to_those_that_ar
         held.gate.set()
         assert await asyncio.gather(*waiting) == [2 * each for each in range(20, 28)]
         await second.close()
-        await until(lambda: [each.up for each in queue._queues] == [True, False])
+        await until_here(lambda: [each.up for each in queue._queues] == [True, False])
         assert engine.healthy
         assert [await ask(each) for each in (1, 2, 3)] == [2, 4, 6]
         await second.open()
-        await until(lambda: all(each.up for each in queue._queues))
+        await until_here(lambda: all(each.up for each in queue._queues))
         assert queue.idle
     engine.close()
     await second.close()
@@ -579,7 +571,7 @@ async def test_a_load_ends_where_the_server_stops(house: House, held: Held) -> N
             open_shared, [house.address], house.bundle, "toy", None, RuntimeOptions(), lambda: stops
         )
     )
-    await until(lambda: held.seen)
+    await until_here(lambda: held.seen)
     stops = True
     with pytest.raises(Unavailable):
         await loading
@@ -598,7 +590,7 @@ async def test_a_bug_of_the_engine_process_ends_a_load_and_a_batch(
             with pytest.raises(RuntimeError, match="its log says why"):
                 await front.ask(1)
         assert await front.ask(1) == [2]
-    await until(lambda: not house.host._places)
+    await until_here(lambda: not house.host._places)
     monkeypatch.setattr(host_module, "HostedVersion", broken)
     with pytest.raises(NotAdmitted, match="its log says why"):
         await house.joined()

@@ -28,6 +28,7 @@ import test_connections
 from cryptography import x509
 from support.conformance import seal
 from support.tls import Authority, Pair
+from support.waiting import until_here
 from test_connection import (
     SIZED,
     draining_server,
@@ -159,13 +160,6 @@ def over(pair: Pair, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> O
     return found
 
 
-async def until(holds: Callable[[], Any]) -> None:
-    """Wait until it holds, but not for ever."""
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.001)
-
-
 @pytest.mark.parametrize("client", ["httpx", "urllib"])
 async def test_who_sends_a_body_that_is_refused_unread_hears_so_each_time(
     client: str, over: Over, authority: Authority
@@ -234,7 +228,7 @@ async def test_a_client_that_ends_by_tls_alone_is_answered_alike_and_its_request
     async with over.listening(app) as place:
         assert await asyncio.to_thread(end, place) == b""
         assert await left == "http.disconnect"
-        await until(lambda: not over.state.connections)
+        await until_here(lambda: not over.state.connections)
 
 
 async def test_a_handshake_that_does_not_end_is_ended_and_holds_nobody_up(
@@ -249,7 +243,7 @@ async def test_a_handshake_that_does_not_end_is_ended_and_holds_nobody_up(
         reader, writer = await asyncio.open_connection(*place)
         writer.write(test_connections.LINE + test_connections.SIZED)
         assert (await replies(reader, 1))[0][0] == 200
-        await until(lambda: not over.shakes)
+        await until_here(lambda: not over.shakes)
         for each in raw:
             assert each.recv(1) == b""
             each.close()
@@ -266,7 +260,7 @@ async def test_beyond_the_most_handshakes_the_oldest_ends_and_an_honest_one_is_a
         for _ in range(40):
             raw.append(await asyncio.to_thread(opened, place))
             await asyncio.sleep(0)
-        await until(lambda: len(over.shakes) == 2)
+        await until_here(lambda: len(over.shakes) == 2)
         reader, writer = await asyncio.open_connection(*place)
         writer.write(test_connections.LINE + test_connections.SIZED)
         assert (await replies(reader, 1))[0][0] == 200
@@ -308,7 +302,7 @@ async def test_plain_http_is_answered_in_plain_words_and_logged(
         )
         assert (reply.status_code, reply.json()["code"]) == (400, "E_HTTP")
         assert "ask https://" in reply.json()["error"]
-        await until(lambda: not over.shakes)
+        await until_here(lambda: not over.shakes)
     (line,) = [each.message for each in caplog.records if each.levelno == logging.WARNING]
     assert line == "no TLS with 127.0.0.1: plain HTTP came: clients want https://"
 
@@ -334,7 +328,7 @@ async def test_what_is_no_tls_and_who_leaves_at_once_leave_no_traceback(
                 sock.connect(place)
                 sock.sendall(data)
                 await asyncio.sleep(0.01)
-        await until(lambda: not over.shakes)
+        await until_here(lambda: not over.shakes)
     assert not [each for each in caplog.records if each.exc_info or each.levelno > logging.WARNING]
 
 
@@ -379,7 +373,7 @@ async def test_the_names_of_a_clients_certificate_are_the_connections(
     client = authority.client(authority.issue("client", alternative=names))
     async with over.listening(echo) as place:
         _, writer = await asyncio.open_connection(*place, ssl=client)
-        await until(lambda: over.state.connections)
+        await until_here(lambda: over.state.connections)
         (connection,) = over.state.connections
         assert isinstance(connection, StrictProtocol)
         assert connection.peer_names == ("uri:spiffe://example.org/a", "cn:client")
@@ -397,7 +391,7 @@ async def test_clients_without_a_certificate_are_turned_away_where_one_is_requir
         if required:
             with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
                 await reader.read()
-            await until(lambda: "a client without a certificate" in caplog.text)
+            await until_here(lambda: "a client without a certificate" in caplog.text)
         else:
             assert (await replies(reader, 1))[0][0] == 200
             (connection,) = over.state.connections
@@ -421,7 +415,7 @@ async def test_certificates_of_others_and_expired_ones_are_refused(
             with pytest.raises(ssl.SSLError, match="ALERT"):
                 await reader.read()
             writer.close()
-        await until(lambda: caplog.text.count("--tls-client-ca does not vouch for") == 2)
+        await until_here(lambda: caplog.text.count("--tls-client-ca does not vouch for") == 2)
         assert not over.state.connections
 
 
