@@ -153,4 +153,4 @@ def test_a_server_in_it_drains_at_sigterm(
         INSIDE, "--host", "127.0.0.1", "--drain-window-s", "0", program=image.server(examples)
     )
     assert server.stop() == 0
-    assert "SIGTERM: draining" in "".join(server.log)
+    assert "told to stop: draining for 0 s" in "".join(server.log)
