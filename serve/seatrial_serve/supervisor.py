@@ -1,7 +1,8 @@
 """The supervisor: several server processes behind one port.
 
-A process that is lost is started anew. The metrics of all are added up. If they share an engine
-process, it is one of them, and starts first. Stores are looked at here, and the workers told.
+A process that is lost is started anew. It reads its folders anew, so the others are told to look.
+The metrics of all are added up. If they share an engine process, it is one of them, and starts
+first. Stores are looked at here, and the workers told.
 """
 
 from __future__ import annotations
@@ -239,7 +240,10 @@ class Supervisor:
         if self._stopping.is_set():  # between the two lines above
             process.terminate()
         assert process.stdout is not None
-        process.stdout.readline()  # it has settled, or ended
+        settled = process.stdout.readline()  # empty: it has ended
+        if settled and self._settled[place].is_set():
+            # it takes a lost one's place, and has read its folders anew
+            self._pass_on(signal.SIGHUP)
         self._settled[place].set()
         status = process.wait()
         with self._lock:

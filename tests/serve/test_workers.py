@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 from click.testing import CliRunner
 from support.conformance import rows, seal
 
@@ -98,6 +99,13 @@ class Workers:
             )
             return connection.getresponse().status
 
+    def versions(self, asked: int) -> set[str]:
+        """What answers so many requests, each over a connection of its own."""
+        url = f"http://127.0.0.1:{self.port}/v1/models/conformance:predict"
+        given = {"Content-Type": "application/json"}
+        replies = [requests.post(url, BODY, headers=given, timeout=30) for _ in range(asked)]
+        return {reply.json()["model_version"] for reply in replies}
+
     def console(self) -> dict[str, float]:
         """How requests ended, as the console shows it."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
@@ -156,6 +164,20 @@ def test_metrics_add_up_over_workers_and_over_one_that_was_lost(workers: Workers
     workers.until(lambda: workers.metric('seatrial_requests_total{code="ok"') == 60)
     assert workers.metric("seatrial_workers_lost_total") == 1
     assert "ended with -9" in workers.log.read_text()
+
+
+@pytest.mark.slow
+def test_a_folder_that_changed_unasked_is_served_alike_by_all_once_a_worker_is_lost(
+    workers: Workers, tmp_path: Path
+) -> None:
+    seal(tmp_path / "bundles", "1.0.1")
+    (lost, *kept) = sorted(workers.pids())
+    assert workers.versions(20) == {"1.0.0"}  # nobody has asked for a look
+    os.kill(lost, signal.SIGKILL)
+    for pid in [*kept, *workers.until(lambda: workers.pids() - {lost, *kept})]:
+        passed = f"repository[{pid}]: conformance 1.0.1 passed"
+        workers.until(lambda passed=passed: passed in workers.log.read_text())
+    workers.until(lambda: workers.versions(20) == {"1.0.1"})
 
 
 @pytest.mark.slow
