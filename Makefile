@@ -76,12 +76,15 @@ parity-matrix: setup ## every example through everything that can answer for it,
 triton: ## install NVIDIA's Triton server, Python backend alone, for the tests that ask it: some 300 MB in build/triton
 	sh tools/triton_install.sh build/triton
 
-clients: build/clients/kserve/.ready build/clients/mlflow/.ready build/clients/tf_serving/.ready build/clients/embeddings/.ready build/clients/stores/.ready build/clients/s3/.ready build/clients/moto/.ready build/clients/kubernetes/.ready ## install other projects' own clients, each in an environment of its own, for the tests that ask by them
+clients: build/clients/kserve/.ready build/clients/mlflow/.ready build/clients/tf_serving/.ready build/clients/embeddings/.ready build/clients/stores/.ready build/clients/object_stores/.ready build/clients/store_servers/.ready build/clients/azurite/.ready build/clients/kubernetes/.ready ## install other projects' own clients, each in an environment of its own, for the tests that ask by them
 
 build/clients/%/.ready: tests/clients/%.txt
 	$(PYTHON) -m venv build/clients/$*
 	build/clients/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+build/clients/azurite/.ready: ## Microsoft's server that speaks Azure's blobs, by npm
+	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --ignore-scripts --prefix build/clients/azurite azurite@3.35.0 && touch $@; fi
 
 build/clients/kubernetes/.ready: tests/clients/kubernetes.txt tools/kubernetes_judges.sh
 	sh tools/kubernetes_judges.sh build/clients/kubernetes

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,17 +130,15 @@ def through_mlflow(folder: Path, bundles: Sequence[st.Bundle]) -> Iterator[list[
 
 
 @contextmanager
-def through_s3(folder: Path, bundles: Sequence[st.Bundle]) -> Iterator[list[Path | str]]:
-    """Moto's S3; s3fs, in an environment of its own, puts the bundles there and pulls them."""
-    python = real_stores.python_of("s3")
-    with real_stores.s3(folder) as variables:
-        make = "import s3fs; s3fs.S3FileSystem().mkdir('models')"
-        real_stores.run_python(python, make, variables)
+def through_objects(
+    scheme: str, folder: Path, bundles: Sequence[st.Bundle]
+) -> Iterator[list[Path | str]]:
+    """An object store; its library, in an environment of its own, pushes and pulls the bundles."""
+    with real_stores.object_store(scheme, folder) as store:
         for bundle in bundles:
-            address = f"s3://models/{bundle.name}"
-            for words in (("push", str(bundle.path), address), ("pull", address)):
-                out = ("--out", str(folder / "pulled")) if words[0] == "pull" else ()
-                real_stores.seatrial(*words, *out, python=python, **variables)
+            address = f"{store.address}/matrix/{bundle.name}"
+            store.seatrial("push", str(bundle.path), address)
+            store.seatrial("pull", address, "--out", str(folder / "pulled"))
         yield [folder / "pulled"]
 
 
@@ -158,7 +157,9 @@ def through_memory(folder: Path, bundles: Sequence[st.Bundle]) -> Iterator[list[
 STORES: Mapping[str, Through] = {
     "http v1, oci://": through_registry,
     "http v1, mlflow:": through_mlflow,
-    "http v1, s3://": through_s3,
+    "http v1, s3://": partial(through_objects, "s3"),
+    "http v1, gs://": partial(through_objects, "gs"),
+    "http v1, az://": partial(through_objects, "az"),
     "http v1, memory://": through_memory,
 }
 """Line of the table -> the store that the served bundles come from."""

@@ -1,20 +1,22 @@
-"""Real stores on the loopback: Debian's registry, read back by oras and KServe, and S3 by moto.
+"""Real stores on the loopback: Debian's registry, read back by oras and KServe, and object stores.
 
-oras, KServe's storage, s3fs and moto run in environments of their own: `make clients`.
+S3 is moto's, Google's is gcp-storage-emulator's, Azure's is azurite's. They, the libraries that
+ask them, oras and KServe's storage run in environments of their own: `make clients`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.real_stores import python_of, run_python, s3, seatrial, served_beside
+from support.real_stores import ObjectStore, object_store, python_of, seatrial, served_beside
 from support.registries import debian_registry
 from support.servers import fetch
 from support.waiting import until
@@ -83,39 +85,51 @@ def test_oras_and_kserve_read_what_was_pushed(penguins: Path, tmp_path: Path) ->
     assert len(told["files"]) == len(bundle.files) + 1
 
 
-def test_a_bundle_goes_through_s3(penguins: Path, tmp_path: Path) -> None:
-    python = python_of("s3")
-    with s3(tmp_path) as variables:
-        make = "import s3fs; s3fs.S3FileSystem().mkdir('models')"
-        run_python(python, make, variables)
-
-        def run(*words: str, status: int = 0) -> str:
-            return seatrial(*words, status=status, python=python, **variables)
-
-        assert "s3://models/churn/penguins/1.0.0" in run("push", str(penguins), "s3://models/churn")
-        run("pull", "s3://models/churn", "--out", str(tmp_path / "pulled"))
-        pulled = open_bundle(tmp_path / "pulled" / "penguins" / "1.0.0")
-        assert pulled.digest == open_bundle(penguins).digest
-        assert "penguins 1.0.0" in run("inspect", "s3://models/churn/penguins/1.0.0")
-        assert "no bundle" in run("inspect", "s3://models/other", status=1)
-        variables["AWS_SECRET_ACCESS_KEY"] = ""
-        variables["AWS_ACCESS_KEY_ID"] = ""
-        refused = run("inspect", "s3://models/churn/penguins/1.0.0", status=1)
-        assert "credentials that may read" in refused
-        assert "s3cret" not in refused
+@pytest.fixture(params=["s3", "gs", "az"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    with object_store(request.param, tmp_path) as found:
+        yield found
 
 
-def test_a_server_follows_a_prefix_of_s3_and_outlives_it(
-    penguins: Path, tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_a_bundle_goes_through_an_object_store(
+    penguins: Path, tmp_path: Path, store: ObjectStore
 ) -> None:
-    python, address = python_of("s3"), "s3://models/birds"
-    with s3(tmp_path) as variables:
-        for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, variables[name])
-        monkeypatch.setenv("AWS_DEFAULT_REGION", variables["AWS_DEFAULT_REGION"])
-        run_python(python, "import s3fs; s3fs.S3FileSystem().mkdir('models')", variables)
-        assert address in seatrial("push", str(penguins), address, python=python, **variables)
-        server = serve(address, "--watch", "--poll-s", "1", program=served_beside("s3"))
+    place = f"{store.address}/churn"
+    assert f"{place}/penguins/1.0.0" in store.seatrial("push", str(penguins), place)
+    store.seatrial("pull", place, "--out", str(tmp_path / "pulled"))
+    pulled = open_bundle(tmp_path / "pulled" / "penguins" / "1.0.0")
+    assert pulled.digest == open_bundle(penguins).digest
+    assert "penguins 1.0.0" in store.seatrial("inspect", f"{place}/penguins/1.0.0")
+    (said,) = store.seatrial("inspect", f"{store.address}/other", status=1).splitlines()
+    assert "no bundle" in said
+    nowhere = f"{store.address}-not/churn"
+    (said,) = store.seatrial("push", str(penguins), nowhere, status=1).splitlines()
+    assert "got no such bucket or container" in said
+    if store.wrong is None:
+        return
+    refused = store._replace(variables=store.wrong)
+    for words in (("inspect", f"{place}/penguins/1.0.0"), ("push", str(penguins), place)):
+        (said,) = refused.seatrial(*words, status=1).splitlines()
+        assert "credentials that may read" in said
+        assert re.search(r"; A[A-Z].* give", said)  # AWS's or AZURE's variables
+        assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_a_server_follows_a_prefix_of_an_object_store_and_outlives_it(
+    penguins: Path,
+    tmp_path: Path,
+    serve: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+) -> None:
+    with object_store(scheme, tmp_path) as store:
+        for name in store.variables.keys() - {"PYTHONPATH", "XDG_CACHE_HOME", "HOME"}:
+            monkeypatch.setenv(name, store.variables[name])
+        address = f"{store.address}/birds"
+        assert address in store.seatrial("push", str(penguins), address)
+        program = served_beside("object_stores")
+        server = serve(address, "--watch", "--poll-s", "1", program=program)
         status, body = server.wait_until_loaded()
         assert status == 200, body
         report = str(tmp_path / "report.xml")
@@ -124,11 +138,13 @@ def test_a_server_follows_a_prefix_of_s3_and_outlives_it(
         bundle = open_bundle(penguins)
         manifest = bundle.manifest.model_copy(update={"version": "1.1.0", "files": {}})
         newer = write_bundle(tmp_path / "newer", manifest, dict(bundle.files)).path
-        seatrial("push", str(newer), address, python=python, **variables)
+        store.seatrial("push", str(newer), address)
         ready = f"{server.url}/v2/models/penguins/versions/1.1.0/ready"
         until(lambda: fetch(ready)[0] == 200)
-    until(lambda: json.loads(fetch(f"{server.url}/v2/health/ready")[1])["from_cache"])
+    until(lambda: json.loads(fetch(f"{server.url}/v2/health/ready")[1])["from_cache"], 120)
     seatrial("parity", str(newer), *ask)
+    assert "Traceback" not in "".join(server.log)
+    assert not [line for line in server.log if re.search(r" (gcsfs|azure|s3fs)\S*\[", line)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")

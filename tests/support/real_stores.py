@@ -1,23 +1,25 @@
 """Real stores on the loopback, and the command line that asks them.
 
-oras, KServe's storage, s3fs, moto and MLflow's server run in environments of their own:
-`make clients`.
+oras, KServe's storage, fsspec's stores, the servers that speak them and MLflow's run in
+environments of their own: `make clients`.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from support.registries import wait_for
 from support.servers import ROOT
+from support.waiting import until
 
 ENVIRONMENTS = ROOT / "build" / "clients"
 PACKAGES = ":".join(
@@ -60,25 +62,103 @@ def run_python(python: str, code: str, variables: dict[str, str]) -> None:
     subprocess.run([python, "-c", code], check=True, timeout=60, env={**os.environ, **variables})
 
 
+class ObjectStore(NamedTuple):
+    """A server that speaks the protocol of an object store, and holds a bucket `models`."""
+
+    address: str
+    """Of the bucket."""
+    variables: dict[str, str]
+    """By which libraries find the server."""
+    wrong: dict[str, str] | None
+    """The same with credentials that it refuses; None where it asks for none."""
+
+    def seatrial(self, *words: str, status: int = 0) -> str:
+        """The output of a command in the environment that has the stores' libraries."""
+        python = python_of("object_stores")
+        return seatrial(*words, status=status, python=python, **self.variables)
+
+
 @contextmanager
-def s3(folder: Path) -> Iterator[dict[str, str]]:
-    """A server that speaks S3, with a bucket `models`; the variables that lead to it."""
-    python = python_of("moto")
+def object_store(scheme: str, folder: Path) -> Iterator[ObjectStore]:
+    """Start the server of `s3`, `gs` or `az`."""
+    python = python_of("object_stores")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    server = Path(python).with_name("moto_server")
-    with (folder / "moto.log").open("w") as log:
-        process = subprocess.Popen(
-            [str(server), "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
-        )
+    command, variables, wrong, make = OBJECT_STORES[scheme](f"http://127.0.0.1:{port}", port)
+    own = {
+        "PYTHONPATH": PACKAGES, "XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder),
+    }  # fmt: skip
+    with (folder / "store.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
     try:
-        wait_for(f"{url}/moto-api/")
-        yield {
-            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3cret",
-            "AWS_DEFAULT_REGION": "us-east-1", "PYTHONPATH": PACKAGES,
-            "XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder),
-        }  # fmt: skip
+        wait_for_port(port)
+        if make:
+            run_python(python, make, variables)
+        both = None if wrong is None else {**own, **variables, **wrong}
+        yield ObjectStore(f"{scheme}://models", {**own, **variables}, both)
     finally:
         process.terminate()
         process.wait(10)
+
+
+Told = tuple[list[str], dict[str, str], dict[str, str] | None, str]
+"""A server's command, the variables that lead to it, wrong ones, and what makes the bucket."""
+
+
+def moto(url: str, port: int) -> Told:
+    server = Path(python_of("store_servers")).with_name("moto_server")
+    variables = {
+        "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3cret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    wrong = {"AWS_SECRET_ACCESS_KEY": "", "AWS_ACCESS_KEY_ID": ""}
+    make = "import s3fs; s3fs.S3FileSystem().mkdir('models')"
+    return [str(server), "-H", "127.0.0.1", "-p", str(port)], variables, wrong, make
+
+
+def gcs_emulator(url: str, port: int) -> Told:
+    server = Path(python_of("store_servers")).with_name("gcp-storage-emulator")
+    command = [str(server), "start", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--in-memory", "--default-bucket", "models"]
+    return command, {"STORAGE_EMULATOR_HOST": url}, None, ""
+
+
+def azurite(url: str, port: int) -> Told:
+    home = ENVIRONMENTS / "azurite"
+    if not (home / ".ready").exists():
+        pytest.skip("azurite is not here: make clients, where npm is")
+    command = [
+        str(home / "node_modules" / ".bin" / "azurite-blob"), "--blobHost", "127.0.0.1",
+        "--blobPort", str(port), "--inMemoryPersistence", "--skipApiVersionCheck",
+        "--disableTelemetry",
+    ]  # fmt: skip
+    account = "devstoreaccount1"
+    key = base64.b64encode(b"a key of this test").decode()
+    other = base64.b64encode(b"another key").decode()
+
+    def leading(key: str) -> dict[str, str]:
+        said = f"AccountName={account};AccountKey={key};BlobEndpoint={url}/{account};"
+        return {"AZURE_STORAGE_CONNECTION_STRING": f"DefaultEndpointsProtocol=http;{said}"}
+
+    make = (
+        "import adlfs, os; given = os.environ['AZURE_STORAGE_CONNECTION_STRING']; "
+        "adlfs.AzureBlobFileSystem(connection_string=given).mkdir('models')"
+    )
+    command = ["env", f"AZURITE_ACCOUNTS={account}:{key}", *command]
+    return command, leading(key), leading(other), make
+
+
+OBJECT_STORES: dict[str, Callable[[str, int], Told]] = {
+    "s3": moto, "gs": gcs_emulator, "az": azurite,
+}  # fmt: skip
+"""Scheme -> the server that speaks it."""
+
+
+def wait_for_port(port: int) -> None:
+    """Return once a server listens."""
+
+    def listens() -> bool:
+        with socket.socket() as tried:
+            return tried.connect_ex(("127.0.0.1", port)) == 0
+
+    until(listens)

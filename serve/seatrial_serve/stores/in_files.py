@@ -29,6 +29,14 @@ from seatrial_serve.stores.store import Offer
 log = logging.getLogger("seatrial.stores")
 SELECTION_FILES = ("labels.json", "variants.json")
 MAX_SELECTION_BYTES = 64 * 1024
+CREDENTIALS = {
+    "s3": "AWS's variables, a profile or a role give credentials",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS or gcloud auth application-default login gives them",
+    "az": "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and a key, gives them",
+}
+"""Scheme of a store -> where its library finds credentials."""
+REPEATING = ("gcsfs", "azure")
+"""Loggers of libraries that write a line or a stack for each try of what they raise at last."""
 BLOCK_BYTES = 16 * 2**20
 """How much is read at once of an object store, where each request takes a while."""
 
@@ -135,6 +143,9 @@ class FileStore:
         self.refused = set[str]()
         """The optional files that the store would neither give nor say to be absent."""
         extra = EXTRA_OF.get(address.scheme, "https")
+        self._mend = CREDENTIALS.get(address.scheme)
+        for name in REPEATING:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             import fsspec
             from fsspec.core import url_to_fs
@@ -201,9 +212,12 @@ class FileStore:
 
     def write(self, name: str, data: Iterator[bytes]) -> None:
         """Write a file, in pieces. Raises `StoreError`."""
-        with self._naming_faults(), self._fs.open(f"{self._root}/{name}", "wb") as file:
-            for piece in data:
-                file.write(piece)
+        try:
+            with self._naming_faults(), self._fs.open(f"{self._root}/{name}", "wb") as file:
+                for piece in data:
+                    file.write(piece)
+        except NothingThere as error:
+            raise StoreError(self.where, "no such bucket or container", "one there is") from error
 
     @contextmanager
     def _naming_faults(self) -> Iterator[None]:
@@ -213,41 +227,58 @@ class FileStore:
         except SeatrialError:
             raise
         except Exception as error:  # each store's library has errors of its own; raised again
-            cause = error.__cause__
-            if isinstance(error, FileNotFoundError) and (self.lists or is_not_found(cause)):
+            if self._is_absence(error):
                 raise NothingThere(self.where, "nothing there", "a bundle's file") from error
             log.debug("%s: %r", self.where, type(error))
-            kind = type(cause if isinstance(error, FileNotFoundError) and cause else error).__name__
+            status, kind = said_of(error)
+            got = f"{kind} from its library" if status is None else f"{status} ({kind})"
             want = "a store that answers, and credentials that may read"
             fault = NotAllowed if is_refusal(error) else StoreError
-            raise fault(self.where, f"{kind} from its library", want) from error
+            raise fault(self.where, got, want, self._mend) from error
+
+    def _is_absence(self, error: Exception) -> bool:
+        """Does it say that there is no such file, or no such bucket?
+
+        fsspec raises `FileNotFoundError` for whatever goes wrong with a web server, with its cause.
+        """
+        if self.lists:
+            return isinstance(error, FileNotFoundError) or said_of(error)[0] == 404
+        cause = error.__cause__
+        return isinstance(error, FileNotFoundError) and (
+            cause is None or isinstance(cause, FileNotFoundError) or said_of(cause)[0] == 404
+        )
 
 
-def is_not_found(cause: BaseException | None) -> bool:
-    """Did a web server say that there is no such file?
+def said_of(error: BaseException) -> tuple[int | None, str]:
+    """The status that a store answered, by the first of an error's causes that has one; its class.
 
-    fsspec raises `FileNotFoundError` for whatever goes wrong with a web server, with its cause.
+    Without a status, the class is that of the error, or of the cause of a `FileNotFoundError`.
     """
-    return (
-        cause is None
-        or isinstance(cause, FileNotFoundError)
-        or (getattr(cause, "status", None) == 404)
-    )
+    at: BaseException | None = error
+    while at is not None:
+        for name in ("status", "status_code", "code"):
+            status = getattr(at, name, None)
+            if isinstance(status, int):
+                return status, type(at).__name__
+        at = at.__cause__
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    return None, type(cause or error).__name__
 
 
-def is_refusal(error: BaseException | None) -> bool:
+def is_refusal(error: BaseException) -> bool:
     """Did a store answer that these credentials, or none, may not read?
 
     Each library says it in its own way: by `PermissionError`, by a status, or by a text.
     """
-    while error is not None:
-        names = (name for name in ("status", "status_code", "code") if hasattr(error, name))
-        status = getattr(error, next(names, ""), None)
-        if isinstance(error, PermissionError) or status in (401, 403):
+    if said_of(error)[0] in (401, 403):
+        return True
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, PermissionError):
             return True
-        if type(error) is OSError and str(error).startswith("Forbidden: "):  # gcsfs
+        if type(at) is OSError and str(at).startswith("Forbidden: "):  # gcsfs
             return True
-        error = error.__cause__
+        at = at.__cause__
     return False
 
 
