@@ -7,9 +7,14 @@ bytes: the replica's own service reads them, with its own limits.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+
+from seatrial_contracts.errors import ModelError, SeatrialError
+from seatrial_ray.lost import LOST
+from seatrial_serve.http.status import answer_to
 
 if TYPE_CHECKING:
     from ray.serve.grpc_util import RayServegRPCContext
@@ -30,14 +35,63 @@ CALLS = (
 )
 """Written down, since a proxy would take all of the server into memory to read them off."""
 RAYS_OWN = "request_id"
+CODE = "seatrial-code"
+"""Metadata behind each error of ours."""
+DIED = "The actor "
+"""How Ray's text of a lost replica begins: "The actor died unexpectedly before ..."."""
+FAILED = ModelError("E_INTERNAL", "Ray failed on this request; the log of its proxy says why")
 Call = Callable[[Any, Any], Awaitable[bytes]]
 
 
 def add_servicer(_: object, server: Any) -> None:
     """Add the service to Ray's proxy: an entry of `grpc_servicer_functions`."""
-    handler = grpc.unary_unary_rpc_method_handler(None)  # Ray puts its own in its place
-    handlers = grpc.method_handlers_generic_handler(SERVICE, dict.fromkeys(CALLS, handler))
-    server.add_generic_rpc_handlers((handlers,))
+    server.add_generic_rpc_handlers((Handlers(),))
+
+
+class Handlers(grpc.ServiceRpcHandler):  # type: ignore[misc]  # the package has no types
+    """The service's handlers, which are Ray's own, with what they say of its failures in our words.
+
+    Ray replaces `_method_handlers`, as grpc's own dictionary of handlers names it.
+    """
+
+    def __init__(self) -> None:
+        handler = grpc.unary_unary_rpc_method_handler(None)
+        self._method_handlers = {f"/{SERVICE}/{call}": handler for call in CALLS}
+
+    def service_name(self) -> str:
+        """The service."""
+        return SERVICE
+
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        """The handler of a call; None if it is none of the service's."""
+        found = self._method_handlers.get(call.method)
+        return found and found._replace(unary_unary=partial(passed_on, found.unary_unary))
+
+
+async def passed_on(handler: Call, message: bytes, context: Any) -> bytes:
+    """Answer a call by Ray's handler, and say of a lost replica what HTTP's clients are told.
+
+    Ray says INTERNAL, which clients do not repeat, with the process and address of the replica.
+    """
+    answered = await handler(message, context)
+    if context.code() is grpc.StatusCode.INTERNAL and CODE not in dict(context.trailing_metadata() or ()):
+        if context.details().startswith(DIED):
+            tell(context, LOST, grpc.StatusCode.UNAVAILABLE)
+        else:
+            tell(context, FAILED, grpc.StatusCode.INTERNAL)
+    return answered
+
+
+def tell(context: Any, error: SeatrialError, status: grpc.StatusCode) -> None:
+    """End a call with an error of ours in place of Ray's."""
+    _, code, _, headers = answer_to(error, "")
+    context.set_code(status)
+    context.set_details(str(error))
+    context.set_trailing_metadata((
+        *(context.trailing_metadata() or ()),
+        (CODE, code),
+        *((name.decode(), value.decode()) for name, value in headers),
+    ))  # fmt: skip
 
 
 class Written:

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.middleware import Middleware
 
-from seatrial_contracts.errors import Unavailable
+from seatrial_ray.lost import LOST
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.http.status import answer_to
 
 if TYPE_CHECKING:
     from seatrial_serve.api.fast_path import Asgi
     from seatrial_serve.http.body import Scope
-
-LOST = Unavailable("E_NOT_READY", "the replica was lost before it answered; ask again")
 
 
 def middlewares() -> list[Middleware]:
