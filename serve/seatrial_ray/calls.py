@@ -74,7 +74,9 @@ async def passed_on(handler: Call, message: bytes, context: Any) -> bytes:
     Ray says INTERNAL, which clients do not repeat, with the process and address of the replica.
     """
     answered = await handler(message, context)
-    if context.code() is grpc.StatusCode.INTERNAL and CODE not in dict(context.trailing_metadata() or ()):
+    if context.code() is grpc.StatusCode.INTERNAL and CODE not in dict(
+        context.trailing_metadata() or ()
+    ):
         if context.details().startswith(DIED):
             tell(context, LOST, grpc.StatusCode.UNAVAILABLE)
         else:

@@ -41,9 +41,13 @@ class Replica:
         """The app."""
         return await self._serving.open_app()
 
-    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+    async def reconfigure(
+        self,
+        user_config: Mapping[str, Any] | None,
+        rank: object,  # noqa: ARG002  (without it Ray does not tell that there is none any more)
+    ) -> None:
         """Take up a new `user_config`, without a new replica. Raises `DeclarationError`."""
-        await self._serving.select(user_config)
+        await self._serving.select(user_config or {})
 
     async def check_health(self) -> None:
         """Raise `Unavailable` if the server is not ready: Ray then replaces the replica."""

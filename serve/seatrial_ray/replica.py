@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,9 @@ from seatrial_serve.settings import Settings
 if TYPE_CHECKING:
     from seatrial_serve.api.fast_path import Asgi
     from seatrial_serve.http.body import Scope
+    from seatrial_serve.models.scan import FoundModel
 
+log = logging.getLogger("seatrial.replica")
 REQUEST_ID = b"x-request-id"
 SEVERAL = 2
 """Servers that one client may meet: each remembers its own answers."""
@@ -55,6 +58,9 @@ class ServingReplica:
         self.calls = InferenceService(serving.exchanges, places).calls
         """A call's name -> what answers it."""
         self._measured = time.process_time(), time.monotonic()
+        self._user_config: Mapping[str, Any] = {}
+        """The last one that was taken up."""
+        self._was_ready = False
 
     async def open_app(self) -> Asgi:
         """Return the app, whose lifespan begins once every model is loaded, or has failed."""
@@ -77,20 +83,49 @@ class ServingReplica:
     async def select(self, user_config: Mapping[str, Any]) -> None:
         """Take up the labels and variants of a `user_config` in place of those of files.
 
-        Raises `DeclarationError` where it names anything else, or a model that there is not.
+        Raises `DeclarationError` where it names anything else, or a model that there is not, unless
+        the replica has been ready. Then the log says so, and what was selected before goes on: Ray
+        would stop a replica that raises here, though it has no other.
         """
+        if user_config == self._user_config:  # Ray tells it anew where other replicas come and go
+            return
+        try:
+            await self._take_up(user_config)
+        except DeclarationError as error:
+            if not self._was_ready:
+                raise
+            log.error("user_config not taken up, what was selected before goes on: %s", error)
+        else:
+            self._user_config = user_config
+
+    async def _take_up(self, user_config: Mapping[str, Any]) -> None:
         selections, names = selections_of(user_config), self._repository.names
         for name in selections.keys() - set(names):
             got = f"labels or variants of '{name}'"
             raise DeclarationError("user_config", got, f"of one of {', '.join(names)}")
         self._repository.sources.select(selections)
-        await self._serving.lifecycle.reload()
+        found = await self._serving.lifecycle.reload()
+        if not self._was_ready:
+            await self._unload_unselected(found)
+
+    async def _unload_unselected(self, found: Sequence[FoundModel]) -> None:
+        """Let no version take traffic as another variant than the selected one, which failed.
+
+        Ray tells of a `user_config` once the models are loaded without it.
+        """
+        lifecycle, find = self._serving.lifecycle, self._repository.find
+        for model in found:
+            there = [(entry, find(entry.name, entry.version)) for entry in model.entries]
+            if any(one and one.is_available and one.stamp != entry.stamp for entry, one in there):
+                await lifecycle.unload(model.name)
+                await lifecycle.reload(model.name, look=False)
 
     def check_ready(self) -> None:
         """Raise `Unavailable` if not enough models take traffic."""
         if not self._repository.ready:
             waiting = [f"{e.name} {e.version}: {e.reason}" for e in self._repository.waiting]
             raise Unavailable("E_NOT_READY", f"models that take no traffic: {'; '.join(waiting)}")
+        self._was_ready = True
 
     def load(self) -> dict[str, float]:
         """Return the load by the names of `policy`; the processor's since the last call."""

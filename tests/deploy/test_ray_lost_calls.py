@@ -83,7 +83,11 @@ async def test_every_other_end_of_a_call_is_passed_on(
     code: grpc.StatusCode, metadata: list[tuple[str, str]]
 ) -> None:
     text = "" if code is grpc.StatusCode.OK else "as it was"
-    assert await told(code, text, metadata) == (code, text, {"request_id": "mine", **dict(metadata)})
+    assert await told(code, text, metadata) == (
+        code,
+        text,
+        {"request_id": "mine", **dict(metadata)},
+    )
 
 
 async def test_a_call_that_the_service_has_not_is_not_there() -> None:

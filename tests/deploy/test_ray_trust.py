@@ -5,58 +5,22 @@ Ray's own metrics are left out. `tests/ray_serve` runs replicas behind Ray's pro
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
-from unittest.mock import MagicMock
+from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from support.encrypted import make_identity
 from support.keyed import bearer, key_of
+from support.ray_replica import Replica, asked
 from support.signers import make_key
-from support.toys import ROWS, fake_runtimes, toy_bundle
+from support.toys import ROWS, toy_bundle
 
 from seatrial_contracts.encrypt import encrypt_bundle
 from seatrial_contracts.errors import DeclarationError, Unavailable
-from seatrial_ray.arguments import settings_of
 from seatrial_serve.process.audit_lines import follow_chain
 from seatrial_serve.trust.signing import read_signing_key, sign_bundle
-
-Replica = Callable[[Mapping[str, Any]], Any]
-
-
-@pytest.fixture
-def replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Replica:
-    """Makes a replica by the `args` of a Serve config."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    fake_runtimes(monkeypatch)
-    for name in ("ray", "ray.serve", "ray.serve.metrics"):
-        monkeypatch.setitem(sys.modules, name, MagicMock())
-    for name in ("seatrial_ray.exported", "seatrial_ray.replica"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    module = importlib.import_module("seatrial_ray.replica")
-    monkeypatch.setattr(module, "start_log", MagicMock())
-    monkeypatch.setattr(module, "mounted", lambda app: app)  # where Ray mounts it is Ray's matter
-    return lambda args: module.ServingReplica(settings_of({"metrics": False, **args}))
-
-
-@asynccontextmanager
-async def asked(made: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a replica's app, which has loaded its models."""
-    app = await made.open_app()
-    framework = cast("FastAPI", app.app)
-    async with framework.router.lifespan_context(framework):
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://toy") as client:
-            yield client
-    await made.close()
 
 
 async def predict(client: httpx.AsyncClient, **options: Any) -> int:
