@@ -53,6 +53,16 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def halved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model `line` of two variants: `fp16` rounds 1.1, by which it multiplies."""
+    folder = tmp_path_factory.mktemp("halved")
+    golden = [{"x": float(x)} for x in range(-4, 5)]
+    graph = "g (float[n] x) => (float[n] y) <float k = {1.1}> { y = Mul(x, k) }"
+    adopt(graph, folder, Point, Line, golden, name="line", version="1.0.0", variants=["fp16"])
+    return folder
+
+
+@pytest.fixture(scope="session")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model that takes some 10 ms for a row, and shall take 100."""
     folder = tmp_path_factory.mktemp("slow")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import shutil
 import socket
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.foreign import answers
+from support.ray_load import CLIENTS, GrpcLoad, HttpLoad, Load, X
 from support.real_ray import Cluster
 from support.servers import fetch
+from support.waiting import until
 
 import seatrial as st
 from seatrial_parity.runners.ray_grpc import RayGrpcRunner
@@ -24,67 +22,11 @@ from seatrial_parity.runners.ray_http import RayHttpRunner
 from seatrial_parity.trial import try_runner
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-ROW = {"instances": [{"x": 1.5}]}
-CLIENTS = 8
-CLOSED = ("RemoteDisconnected", "BrokenPipeError", "ConnectionResetError")
+WHOLE, HALVED = 1.6500001, 1.6494141
+"""1.5 * 1.1 as the variants `fp32` and `fp16` answer it."""
 HAPROXY_WAITS_FOR = 2**14
 """So many bytes of a request at most, before it hands it over."""
-NO_HEADERS: Mapping[str, str] = {}
-
-
-class Load:
-    """Clients that ask one after another until they are told to stop."""
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        model: str,
-        body: Any,
-        clients: int = CLIENTS,
-        headers: Mapping[str, str] = NO_HEADERS,
-    ) -> None:
-        self.answered, self.errors = Counter[str](), list[str]()
-        self._port, self._path = cluster.http_port, f"/v1/models/{model}:predict"
-        self._headers = headers
-        self._body, self._stop = json.dumps(body).encode(), threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
-
-    def _ask(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        headers = {"Content-Type": "application/json", **self._headers}
-        while not self._stop.is_set():
-            try:
-                connection.request("POST", self._path, self._body, headers)
-                reply = connection.getresponse()
-                text = reply.read().decode()
-            except (OSError, http.client.HTTPException) as error:
-                self.errors.append(f"{type(error).__name__}: {error}")
-                connection.close()
-                continue
-            if reply.status == 200:
-                self.answered[json.loads(text)["model_version"]] += 1
-            else:
-                self.errors.append(f"{reply.status} {dict(reply.headers)} {text[:200]}")
-        connection.close()
-
-    def wait_for(self, answers: int) -> None:
-        """Until so many more have been answered."""
-        end, goal = time.monotonic() + 60, self.answered.total() + answers
-        while self.answered.total() < goal:
-            assert time.monotonic() < end, (self.answered, self.errors)
-            time.sleep(0.05)
-
-    @contextmanager
-    def running(self) -> Iterator[Load]:
-        """Under it."""
-        for thread in self._threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join()
+OVER_BOTH = pytest.mark.parametrize("clients", [HttpLoad, GrpcLoad], ids=["http", "grpc"])
 
 
 def test_golden_rows_pass_two_replicas_over_http_and_grpc(cluster: Cluster, lines: Path) -> None:
@@ -95,7 +37,7 @@ def test_golden_rows_pass_two_replicas_over_http_and_grpc(cluster: Cluster, line
     for runner in (http_runner, RayGrpcRunner(bundle, cluster.grpc, "1.0.0")):
         trials = try_runner(bundle, runner)
         assert all(trial.passed for trial in trials), trials
-    load = Load(cluster, "line", ROW)
+    load = HttpLoad(cluster, "line")
     with load.running():
         load.wait_for(400)
     assert not load.errors
@@ -124,33 +66,40 @@ def wait_for_metrics(cluster: Cluster, answered: int) -> dict[str, float]:
         time.sleep(1)
 
 
+@OVER_BOTH
 def test_a_replica_that_is_killed_costs_at_most_what_was_in_its_hands(
-    cluster: Cluster, slow: Path
+    cluster: Cluster, slow: Path, clients: type[Load]
 ) -> None:
+    (right,) = answers(st.open_bundle(slow / "slow/1.0.0"), [{"x": X}])
     cluster.deploy({"bundles": [str(slow)]}, num_replicas=2)
     pids = cluster.wait_for(2)
-    load = Load(cluster, "slow", ROW)
+    load = clients(cluster, "slow")
     with load.running():
         load.wait_for(50)
         cluster.ask("kill", pids[0])
         load.wait_for(50)
         cluster.wait_for(2, besides={pids[0]})
         load.wait_for(50)
-    print("killed:", load.answered, load.errors)
+    print("killed:", load.answered, "refused:", load.refused, "closed:", load.closed)
+    assert load.answers["1.0.0"] == pytest.approx({right["y"]}, rel=1e-4)
     assert len(load.errors) <= CLIENTS
-    for error in load.errors:
-        if cluster.by_haproxy:  # all were asked of the other replica; its reload closes connections
-            assert error.startswith(CLOSED), error
-        else:
-            assert error.startswith("503"), error
-            assert "'retry-after': '1'" in error, error
-            assert "E_NOT_READY" in error, error
+    if cluster.by_haproxy:  # asks the other replica; as it is reloaded, it closes connections
+        assert not load.refused
+        return
+    assert not load.closed
+    for refused in load.refused:
+        assert refused.startswith(("503", "UNAVAILABLE")), refused
+        assert "E_NOT_READY" in refused, refused
+        assert "'retry-after': '1'" in refused, refused
 
 
-def test_a_rolling_update_under_load_loses_nothing(cluster: Cluster, lines: Path) -> None:
+@OVER_BOTH
+def test_a_rolling_update_under_load_loses_nothing(
+    cluster: Cluster, lines: Path, clients: type[Load]
+) -> None:
     cluster.deploy({"bundles": [str(lines / "line/1.0.0")]}, num_replicas=2)
     before = cluster.wait_for(2)
-    load = Load(cluster, "line", ROW)
+    load = clients(cluster, "line")
     with load.running():
         load.wait_for(200)
         cluster.deploy({"bundles": [str(lines / "line/2.0.0")]}, num_replicas=2)
@@ -158,7 +107,7 @@ def test_a_rolling_update_under_load_loses_nothing(cluster: Cluster, lines: Path
         load.wait_for(200)
     print("rolled:", load.answered, load.errors)
     assert not load.errors
-    assert load.answered.keys() == {"1.0.0", "2.0.0"}
+    assert load.answers == {"1.0.0": {2 * X}, "2.0.0": {3 * X}}
 
 
 def test_a_version_that_fails_its_gate_is_told_and_the_one_before_goes_on(
@@ -169,7 +118,7 @@ def test_a_version_that_fails_its_gate_is_told_and_the_one_before_goes_on(
     shutil.copytree(lines / "line/2.0.0", tmp_path / "line/2.0.0")
     (graph,) = tmp_path.glob("line/2.0.0/graphs/*.onnx")
     graph.write_bytes(graph.read_bytes()[:-1] + b"?")
-    load = Load(cluster, "line", ROW)
+    load = HttpLoad(cluster, "line")
     with load.running():
         cluster.deploy({"bundles": [str(tmp_path / "line/2.0.0")]}, num_replicas=1)
         status = cluster.wait(lambda now: "E_NOT_READY" in now["message"])
@@ -187,20 +136,86 @@ def test_labels_of_the_user_config_reach_running_replicas(cluster: Cluster, line
     assert versions(cluster) == {"2.0.0"}
     labels = {"labels": {"line": {"stable": "1.0.0"}}}
     cluster.deploy(args, num_replicas=2, user_config=labels)
-    end = time.monotonic() + 60
-    while versions(cluster) != {"1.0.0"}:
-        assert time.monotonic() < end
-        time.sleep(0.5)
+    until(lambda: versions(cluster) == {"1.0.0"}, 60)
     assert cluster.wait_for(2) == pids
+    cluster.deploy(args, num_replicas=2)
+    until(lambda: versions(cluster) == {"2.0.0"}, 60)
+    assert cluster.wait_for(2) == pids
+
+
+def test_variants_of_the_user_config_reach_running_replicas(cluster: Cluster, halved: Path) -> None:
+    args = {"bundles": [str(halved)]}
+    cluster.deploy(args, num_replicas=2, user_config=variant("fp16"))
+    pids = cluster.wait_for(2)
+    assert outputs(cluster) == {HALVED}
+    for now, right in [("fp32", WHOLE), ("fp16", HALVED)]:
+        cluster.deploy(args, num_replicas=2, user_config=variant(now))
+        until(lambda right=right: outputs(cluster) == {right}, 60)
+        assert cluster.wait_for(2) == pids
+    cluster.deploy(args, num_replicas=2)
+    until(lambda: outputs(cluster) == {WHOLE}, 60)
+    assert cluster.wait_for(2) == pids
+
+
+def test_a_variant_that_there_is_not_is_told_and_the_one_before_goes_on(
+    cluster: Cluster, halved: Path
+) -> None:
+    args = {"bundles": [str(halved)]}
+    cluster.deploy(args, num_replicas=2, user_config=variant("fp16"))
+    pids = cluster.wait_for(2)
+    cluster.deploy(args, num_replicas=2, user_config=variant("int8"))
+    told = "line 1.0.0 is not ready: no variant 'int8' in this bundle; sealed: fp32, fp16"
+    until(lambda: told in cluster.log, 60)
+    assert cluster.wait_for(2) == pids
+    assert outputs(cluster) == {HALVED}
+    cluster.ask("kill", pids[0])
+    until(lambda: cluster.ask("status")["pids"] == pids[1:], 60)
+    cluster.wait(lambda now: "line 1.0.0: no variant 'int8' in this bundle" in now["message"])
+    assert outputs(cluster) == {HALVED}
+    cluster.deploy(args, num_replicas=2, user_config=variant("fp32"))
+    assert set(pids[1:]) < set(cluster.wait_for(2))
+    until(lambda: outputs(cluster) == {WHOLE}, 60)
+
+
+def test_a_user_config_of_a_model_that_there_is_not_stops_no_running_replica(
+    cluster: Cluster, lines: Path
+) -> None:
+    args = {"bundles": [str(lines / "line/1.0.0")]}
+    cluster.deploy(args, num_replicas=1)
+    pids = cluster.wait_for(1)
+    load = HttpLoad(cluster, "line")
+    with load.running():
+        wrong = {"labels": {"lime": {"stable": "1.0.0"}}}
+        cluster.deploy(args, num_replicas=1, user_config=wrong)
+        until(lambda: "user_config not taken up" in cluster.log, 60)
+        assert cluster.wait_for(1) == pids
+        load.wait_for(50)
+    assert not load.errors
+    assert load.answers == {"1.0.0": {2 * X}}
+
+
+def variant(name: str) -> dict[str, Any]:
+    """A `user_config` that selects a variant of the model."""
+    return {"variants": {"line": {"default": name}}}
 
 
 def versions(cluster: Cluster) -> set[str]:
     """What the model's own name stands for at each replica, as far as some requests meet them."""
-    load = Load(cluster, "line", ROW)
+    return set(asked(cluster).answered)
+
+
+def outputs(cluster: Cluster) -> set[float]:
+    """What each replica answers, as far as some requests meet them."""
+    return {y for found in asked(cluster).answers.values() for y in found}
+
+
+def asked(cluster: Cluster) -> Load:
+    """Some requests, each of which was answered."""
+    load = HttpLoad(cluster, "line")
     with load.running():
         load.wait_for(40)
     assert not load.errors
-    return set(load.answered)
+    return load
 
 
 def test_replicas_come_and_go_by_the_policy(cluster: Cluster, slow: Path) -> None:
@@ -215,7 +230,7 @@ def test_replicas_come_and_go_by_the_policy(cluster: Cluster, slow: Path) -> Non
         },
     )
     cluster.wait_for(1)
-    load = Load(cluster, "slow", ROW, 4 * CLIENTS)
+    load = HttpLoad(cluster, "slow", 4 * CLIENTS)
     with load.running():
         cluster.wait_for(2)
         load.wait_for(20)
@@ -226,7 +241,7 @@ def test_replicas_come_and_go_by_the_policy(cluster: Cluster, slow: Path) -> Non
 def test_what_rays_proxies_let_through(cluster: Cluster, slow: Path) -> None:
     cluster.deploy({"bundles": [str(slow)]}, num_replicas=1)
     cluster.wait_for(1)
-    load = Load(cluster, "slow", ROW, 4 * CLIENTS, {"X-Request-Timeout-Ms": "100"})
+    load = HttpLoad(cluster, "slow", 4 * CLIENTS, {"X-Request-Timeout-Ms": "100"})
     with load.running():
         load.wait_for(50)
         end = time.monotonic() + 60
@@ -241,7 +256,7 @@ def test_what_rays_proxies_let_through(cluster: Cluster, slow: Path) -> None:
     refused = raw(cluster, f"{head}Content-Length: 999999999\r\n\r\n{some}")
     print("unread:", refused[:200])
     assert "413" in refused
-    body = json.dumps(ROW)
+    body = json.dumps({"instances": [{"x": X}]})
     assert "200 OK" in raw(cluster, f"{head}Content-Length: {len(body)}\r\n\r\n{body}")
 
 

@@ -29,6 +29,8 @@ SOON = {
 }
 """What takes half a minute otherwise."""
 SECONDS = 120
+KEPT_S = 8
+"""How long a connection may be idle after an answer; Ray's default is 90 s."""
 DRIVER = ROOT / "tests/ray_serve/cluster.py"
 
 
@@ -97,6 +99,11 @@ class Cluster:
         """Ray's gRPC proxy."""
         return f"127.0.0.1:{self.grpc_port}"
 
+    @property
+    def log(self) -> str:
+        """What Ray and its replicas have logged."""
+        return Path(self._log.name).read_text()
+
     def ask(self, word: str, *rest: Any) -> Any:
         """See `cluster.py`."""
         assert self._process.stdin is not None
@@ -114,7 +121,9 @@ class Cluster:
         """
         config = RayService([self._source], [figures()], PLACING).serve_config
         config["proxy_location"] = "HeadOnly"
-        config["http_options"] |= {"host": "127.0.0.1", "port": self.http_port}
+        config["http_options"] |= {
+            "host": "127.0.0.1", "port": self.http_port, "keep_alive_timeout_s": KEPT_S,
+        }  # fmt: skip
         config["grpc_options"]["port"] = self.grpc_port
         (app,) = config["applications"]
         app["args"] |= {"log_format": "text"} | args
