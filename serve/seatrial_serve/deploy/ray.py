@@ -31,17 +31,25 @@ RAY = "2.60.0"
 APPLICATION, DEPLOYMENT = "models", "seatrial"
 LABELS = {"app.kubernetes.io/name": DEPLOYMENT}
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 9000, 8080
+HAPROXY_DEFAULTS = (
+    "conn-failure empty-response",
+    "option http-buffer-request",
+    "timeout http-request 10s",
+    "option http-ignore-probes",
+)
+"""Lines of HAProxy's defaults, of which the first is the end of its line `retry-on`.
+
+HAProxy asks another replica if one is lost at work. It repeats only what it had whole before it
+sent any of it, and a body often comes after its head: so it waits for the body first. A head, and
+what it waits for of a body, has to come within the time that `seatrial serve` gives a head. If a
+connection brings no byte within it, HAProxy closes it without an answer.
+"""
 ENVIRONMENT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response\n    option http-buffer-request",
+    "RAY_SERVE_HAPROXY_RETRY_ON": "\n    ".join(HAPROXY_DEFAULTS),
 }
-"""Of every node. HAProxy asks the replicas, and asks another one if a replica is lost at work.
-
-It repeats only what it had whole before it sent any of it, and a body often comes after its head:
-so it has to wait for the body first. Ray has no variable for that, and writes this one into a line
-of HAProxy's defaults as it stands, so that it takes a second line along.
-"""
+"""Of every node. Ray has no variable for the other lines, and writes this one as it stands."""
 GENTLY = 0.1
 """Ray's factors, under which the simulated day of `docs/how-to/scaling.md` does not swing."""
 RAY_USER = 1000
