@@ -81,7 +81,9 @@ def test_a_replica_that_is_killed_costs_at_most_what_was_in_its_hands(
         cluster.wait_for(2, besides={pids[0]})
         load.wait_for(50)
     print("killed:", load.answered, "refused:", load.refused, "closed:", load.closed)
-    assert load.answers["1.0.0"] == pytest.approx({right["y"]}, rel=1e-4)
+    assert sorted(load.answers["1.0.0"]) == pytest.approx(
+        [float(right["y"])] * len(load.answers["1.0.0"]), rel=1e-4
+    )
     assert len(load.errors) <= CLIENTS
     if cluster.by_haproxy:  # asks the other replica; as it is reloaded, it closes connections
         assert not load.refused
