@@ -38,7 +38,7 @@ def call(cluster: Cluster, name: str, key: str = "") -> grpc.StatusCode:
     with grpc.insecure_channel(cluster.grpc) as channel:
         method = channel.unary_unary(f"/inference.GRPCInferenceService/{name}")
         try:
-            print("answered:", name, method(b"", metadata=metadata, timeout=60))
+            method(b"", metadata=metadata, timeout=60)
         except grpc.RpcError as error:
             return error.code()
     return grpc.StatusCode.OK

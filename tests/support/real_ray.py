@@ -57,6 +57,11 @@ class Cluster:
         names = ("HAPROXY_METRICS_PORT", "HAPROXY_STATS_PORT", "FALLBACK_PROXY_HTTP_PORT",
                  "FALLBACK_PROXY_GRPC_PORT")  # fmt: skip
         ports = {f"RAY_SERVE_{n}": str(port) for n, port in zip(names, rest, strict=True)}
+        # two clusters would share Ray's own range, and each other's calls over gRPC
+        own = 10_000 + os.getpid() % 200 * 100
+        for name, first in (("HTTP", own), ("GRPC", own + 50)):
+            ports[f"RAY_SERVE_DIRECT_INGRESS_MIN_{name}_PORT"] = str(first)
+            ports[f"RAY_SERVE_DIRECT_INGRESS_MAX_{name}_PORT"] = str(first + 49)
         files = {
             "CONFIG_FILE_LOC": "haproxy.cfg",
             "SOCKET_PATH": "admin.sock",
