@@ -241,7 +241,7 @@ class Supervisor:
             process.terminate()
         assert process.stdout is not None
         settled = process.stdout.readline()  # empty: it has ended
-        if settled and self._settled[place].is_set():
+        if settled and self._settled[place].is_set() and not self._stopping.is_set():
             # it takes a lost one's place, and has read its folders anew
             self._pass_on(signal.SIGHUP)
         self._settled[place].set()
