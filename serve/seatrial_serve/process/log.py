@@ -17,6 +17,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_serve.process.background import BackgroundWorker
+from seatrial_serve.process.library_logs import is_told
 
 KEPT_LINES = 4096
 """Lines that may wait for a sink that nobody reads; further ones are dropped and counted."""
@@ -38,6 +39,7 @@ def start_log(level: str, form: str = "text", stream: TextIO | None = None) -> L
     """Log to stderr, or to a stream, in the form "text" or "json"."""
     sink = LogSink(stream or own_stderr())
     sink.setFormatter(TextLines(level) if form == "text" else JsonLines(level))
+    sink.addFilter(is_told)
     sink.addFilter(hide_credentials)
     logging.basicConfig(handlers=[sink])
     logging.getLogger("seatrial").setLevel(level.upper())

@@ -21,6 +21,7 @@ from seatrial_contracts.encryption import MAX_ENCRYPTION_BYTES, parse_encryption
 from seatrial_contracts.errors import BundleError, MissingExtra, SeatrialError, StoreError
 from seatrial_contracts.manifest import ENCRYPTION, NAME, VERSION, Manifest
 from seatrial_contracts.signature_files import read_signatures
+from seatrial_serve.process.library_logs import quieten
 from seatrial_serve.stores.address import EXTRA_OF, InStore
 from seatrial_serve.stores.layer import sealed_pieces
 from seatrial_serve.stores.received import ReceivedBundle
@@ -35,10 +36,9 @@ CREDENTIALS = {
     "az": "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and a key, gives them",
 }
 """Scheme of a store -> where its library finds credentials."""
-REPEATING = ("gcsfs", "azure")
-"""Loggers of libraries that write a line or a stack for each try of what they raise at last."""
 BLOCK_BYTES = 16 * 2**20
 """How much is read at once of an object store, where each request takes a while."""
+quieten()
 
 
 class FilesLook:
@@ -144,8 +144,6 @@ class FileStore:
         """The optional files that the store would neither give nor say to be absent."""
         extra = EXTRA_OF.get(address.scheme, "https")
         self._mend = CREDENTIALS.get(address.scheme)
-        for name in REPEATING:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             import fsspec
             from fsspec.core import url_to_fs
