@@ -247,18 +247,23 @@ class FileStore:
         )
 
 
+def causes(error: BaseException) -> Iterator[tuple[BaseException, int | None]]:
+    """An error, what it was raised from, and so on, each with the status that a store answered."""
+    at: BaseException | None = error
+    while at is not None:
+        found = (getattr(at, name, None) for name in ("status", "status_code", "code"))
+        yield at, next((status for status in found if isinstance(status, int)), None)
+        at = at.__cause__
+
+
 def said_of(error: BaseException) -> tuple[int | None, str]:
-    """The status that a store answered, by the first of an error's causes that has one; its class.
+    """The status that a store answered, by the first of the causes that has one; its class.
 
     Without a status, the class is that of the error, or of the cause of a `FileNotFoundError`.
     """
-    at: BaseException | None = error
-    while at is not None:
-        for name in ("status", "status_code", "code"):
-            status = getattr(at, name, None)
-            if isinstance(status, int):
-                return status, type(at).__name__
-        at = at.__cause__
+    for each, status in causes(error):
+        if status is not None:
+            return status, type(each).__name__
     cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
     return None, type(cause or error).__name__
 
@@ -268,16 +273,12 @@ def is_refusal(error: BaseException) -> bool:
 
     Each library says it in its own way: by `PermissionError`, by a status, or by a text.
     """
-    if said_of(error)[0] in (401, 403):
-        return True
-    at: BaseException | None = error
-    while at is not None:
-        if isinstance(at, PermissionError):
-            return True
-        if type(at) is OSError and str(at).startswith("Forbidden: "):  # gcsfs
-            return True
-        at = at.__cause__
-    return False
+    return any(
+        status in (401, 403)
+        or isinstance(each, PermissionError)
+        or (type(each) is OSError and str(each).startswith("Forbidden: "))  # gcsfs
+        for each, status in causes(error)
+    )
 
 
 class NothingThere(StoreError):
