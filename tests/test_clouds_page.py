@@ -16,7 +16,7 @@ import httpx
 import pytest
 from support.fixed_ports import fixed_ports
 from support.mounts import with_folders
-from support.real_ray import free_ports
+from support.ports import free_ports
 from support.waiting import until
 
 from seatrial_serve.containers import CONTAINERS

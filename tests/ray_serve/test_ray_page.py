@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from support.real_ray import PACKAGES, PYTHON, free_ports
+from support.ports import free_ports
+from support.real_ray import PACKAGES, PYTHON
 from support.servers import ROOT
 
 from seatrial.main import cli

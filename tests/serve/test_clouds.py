@@ -15,7 +15,7 @@ from support.embedded import seal_embedding, vector_of
 from support.fixed_ports import fixed_ports
 from support.manifests import image_variables
 from support.mounts import with_folders
-from support.real_ray import free_ports
+from support.ports import free_ports
 from support.servers import OURS
 
 from seatrial_serve.settings import load_settings

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from support.conformance import seal
+from support.ports import free_ports, reaches
 from support.servers import Server
 from support.waiting import until
 
@@ -38,13 +39,6 @@ RFC_5424 = re.compile(
 def outcome(*words: object) -> tuple[int, str]:
     done = CliRunner().invoke(command, ["verify", *map(str, words)])
     return done.exit_code, done.output
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
 
 
 @contextmanager
@@ -71,11 +65,6 @@ input(type="imtcp" port="{port}" address="127.0.0.1")
         process.wait(20)
 
 
-def reaches(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("127.0.0.1", port)) == 0
-
-
 def loads_in(path: Path) -> int:
     found = [line.record for line in lines_of([path])] if path.exists() else []
     return sum(each is not None and each["event"] == "load" for each in found)
@@ -89,7 +78,7 @@ def records_in(path: Path) -> int:
 @needs_rsyslogd
 @pytest.mark.parametrize("way", ["tcp", "socket"])
 def test_lines_that_a_real_syslog_wrote_are_verified(way: str, tmp_path: Path) -> None:
-    port = free_port()
+    port = free_ports(1)[0]
     target = f"syslog://127.0.0.1:{port}" if way == "tcp" else f"syslog:{tmp_path}/r/log"
     with rsyslogd(tmp_path / "r", port) as written:
         for model in ("toy", "Küche"):
@@ -119,7 +108,7 @@ def test_each_process_of_a_server_with_workers_writes_a_chain(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     seal(tmp_path / "bundles")
     target = f"syslog:{tmp_path}/r/log"
-    with rsyslogd(tmp_path / "r", free_port()) as written:
+    with rsyslogd(tmp_path / "r", free_ports(1)[0]) as written:
         server = Server(tmp_path / "bundles", "--audit-log", target, "--workers", "2")
         try:
             until(lambda: loads_in(written) == 2)
@@ -136,7 +125,7 @@ def test_what_waits_for_a_syslog_that_is_away_goes_there_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(syslog, "RETRY_S", 0.05)
-    port = free_port()
+    port = free_ports(1)[0]
     with recording(f"syslog://127.0.0.1:{port}"):
         record("load", model="before")
         until(lambda: "is away" in caplog.text)
@@ -187,7 +176,7 @@ def test_each_event_is_a_message_of_rfc_5424() -> None:
 
 
 def test_a_syslog_that_is_away_stops_nothing_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    with recording(f"syslog://127.0.0.1:{free_port()}"):
+    with recording(f"syslog://127.0.0.1:{free_ports(1)[0]}"):
         record("load", model="toy")
     assert caplog.text.count("is away (Connection refused)") == 1
     assert sum(map(int, re.findall(r"(\d+) events from", caplog.text))) + caplog.text.count(

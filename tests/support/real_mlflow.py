@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.ports import free_ports
 from support.real_stores import python_of
 from support.registries import wait_for
 
@@ -43,8 +43,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     """
     pytest.importorskip("mlflow", reason="MLflow's library is not here: make setup")
     python = python_of("mlflow")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     command = [
         python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
         "--workers", "1",

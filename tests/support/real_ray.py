@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_serve.deploy.ray import RayService
 from seatrial_serve.deploy.source import Source, with_address
 from support.manifests import PLACING, REGISTRY, figures
+from support.ports import free_ports
 from support.servers import ROOT
 
 PYTHON = ROOT / "build/ray/bin/python"
@@ -32,17 +32,6 @@ SECONDS = 120
 KEPT_S = 8
 """How long a connection may be idle after an answer; Ray's default is 90 s."""
 DRIVER = ROOT / "tests/ray_serve/cluster.py"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 class Cluster:

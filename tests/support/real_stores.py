@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from support.ports import free_ports, reaches
 from support.servers import ROOT
 from support.waiting import until
 
@@ -82,8 +82,7 @@ class ObjectStore(NamedTuple):
 def object_store(scheme: str, folder: Path) -> Iterator[ObjectStore]:
     """Start the server of `s3`, `gs` or `az`."""
     python = python_of("object_stores")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     command, variables, wrong, make = OBJECT_STORES[scheme](f"http://127.0.0.1:{port}", port)
     own = {
         "PYTHONPATH": PACKAGES, "XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder),
@@ -91,7 +90,7 @@ def object_store(scheme: str, folder: Path) -> Iterator[ObjectStore]:
     with (folder / "store.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
     try:
-        wait_for_port(port)
+        until(lambda: reaches(port))
         if make:
             run_python(python, make, variables)
         both = None if wrong is None else {**own, **variables, **wrong}
@@ -152,13 +151,3 @@ OBJECT_STORES: dict[str, Callable[[str, int], Told]] = {
     "s3": moto, "gs": gcs_emulator, "az": azurite,
 }  # fmt: skip
 """Scheme -> the server that speaks it."""
-
-
-def wait_for_port(port: int) -> None:
-    """Return once a server listens."""
-
-    def listens() -> bool:
-        with socket.socket() as tried:
-            return tried.connect_ex(("127.0.0.1", port)) == 0
-
-    until(listens)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sysconfig
 import time
@@ -14,21 +13,14 @@ from typing import Self
 
 import pytest
 
+from support.ports import free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(os.environ.get("TRITON_FOLDER", ROOT / "build" / "triton"))
 SERVER = INSTALLED / "DIST" / "pytriton" / "tritonserver" / "bin" / "tritonserver"
 needs_triton = pytest.mark.skipif(
     not SERVER.exists(), reason="no Triton here: make triton installs it"
 )
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class RealTriton:
