@@ -41,12 +41,21 @@ class _Hashed:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._digest, self._size = file, hashlib.sha256(), 0
+        self.fault: BaseException | None = None
+        """What ended the writing.
+
+        pyrage 1.4.0 raises an `EncryptError` in the place of it, and nothing at the last chunk.
+        """
 
     def write(self, data: bytes) -> int:
         """Write all of it. Raises `OSError`."""
-        self._digest.update(data)
-        self._size += len(data)
-        return self._file.write(data)
+        try:
+            self._digest.update(data)
+            self._size += len(data)
+            return self._file.write(data)
+        except BaseException as error:  # whatever ends it: Ctrl-C too
+            self.fault = error
+            raise
 
     def flush(self) -> None:
         """Pass it on."""
@@ -139,7 +148,11 @@ def _write(bundle: Bundle, recipients: Sequence[Any], into: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _plain(bundle, name) as plain, path.open("xb") as file:
             hashed = _Hashed(file)
-            pyrage.encrypt_io(plain, hashed, recipients)
+            try:
+                pyrage.encrypt_io(plain, hashed, recipients)
+            finally:
+                if hashed.fault is not None:
+                    raise hashed.fault from None
             file.flush()
             os.fsync(file.fileno())
         files[stored] = hashed.ciphertext

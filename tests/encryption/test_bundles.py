@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
+import os
 import random
 import re
 import shutil
@@ -12,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyrage
@@ -19,8 +22,8 @@ import pytest
 from support.encrypted import DATA, GRAPH, KNOWN, Key, encrypted, make_identity, seal, weights_of
 
 import seatrial as st
-from seatrial_contracts import decrypt, shards
-from seatrial_contracts.bundle import MANIFEST, open_plain_bundle, verify_stored
+from seatrial_contracts import decrypt, encrypt, shards
+from seatrial_contracts.bundle import CONTRACT, MANIFEST, open_plain_bundle, verify_stored
 from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.decrypt import MemoryFile
 from seatrial_contracts.encrypt import encrypt_bundle, read_recipients
@@ -338,6 +341,38 @@ def test_encrypting_anew_changes_recipients_alone(tmp_path: Path, key: Key) -> N
     assert code_of(again, key.identities) == "E_BUNDLE_ENCRYPTED"
     with pytest.raises(BundleError, match="remove this one"):
         encrypt_bundle(st.open_bundle(path, key.identities), [new.to], tmp_path / "again")
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("name", [CONTRACT, DATA], ids=["of one chunk", "of several"])
+@pytest.mark.parametrize(
+    ("ends", "raised"), [(FULL, BundleError), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
+def test_what_ends_the_writing_of_a_file_is_told_and_leaves_nothing(
+    name: str, ends: BaseException, raised: type[BaseException], tmp_path: Path, key: Key,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plain = seal(tmp_path / "plain", width=256)
+
+    class Ended:
+        def __init__(self, file: BinaryIO) -> None:
+            self._file = file
+
+        def write(self, data: bytes) -> int:
+            if self._file.name.endswith(f"{name}.age"):
+                raise ends
+            return self._file.write(data)
+
+    hashed = encrypt._Hashed
+    monkeypatch.setattr(encrypt, "_Hashed", lambda file: hashed(cast("BinaryIO", Ended(file))))
+    with pytest.raises(raised) as caught:
+        encrypt_bundle(plain, [key.to], tmp_path / "bundles")
+    if isinstance(caught.value, BundleError):
+        assert caught.value.code == "E_BUNDLE_WRITE"
+        assert "No space left on device" in str(caught.value)
+    assert list((tmp_path / "bundles" / "net").iterdir()) == []
 
 
 def test_whoever_would_write_it_in_plain_is_refused(tmp_path: Path, key: Key) -> None:

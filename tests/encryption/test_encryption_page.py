@@ -52,6 +52,31 @@ def test_whoever_would_write_plain_files_refuses_by_name(
     assert written <= {"bundles", "bundles-plain", "cache", "keys"}
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("parity --fuzz 10", "--fuzz"),
+        ("parity --bisect", "--bisect"),
+        ("diff --notes n.md", "--notes"),
+    ],
+)
+def test_options_that_would_write_golden_rows_refuse(
+    words: str, what: str, tmp_path: Path, key: Key
+) -> None:
+    command, *options = words.split()
+    assert f"`{command} {what}`" in PAGE
+    path = encrypted(tmp_path / "bundles", key)
+    paths = [path, path] if command == "diff" else [path]
+    done = subprocess.run(
+        [sys.executable, "-m", "seatrial", command, *paths, *options, "--identity", key.file],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"got an encrypted bundle, want a plain one, since what {what} saves" in done.stderr
+    assert not list(tmp_path.glob("reports/*/*"))
+    assert not (tmp_path / "n.md").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(480)
 @pytest.mark.skipif(

@@ -262,14 +262,42 @@ def test_processes_share_a_file(tmp_path: Path) -> None:
     assert (chain.lines, chain.fault) == (150, "")
 
 
-def test_a_line_that_a_crash_cut_is_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [-60, -10, -2, 3])
+def test_a_line_that_a_crash_cut_is_removed_and_counted(
+    left: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "audit.jsonl"
     fill(path, 2)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-10])
+    *before, last = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(before) + last[:left])
+    status, said = outcome(path)
+    assert (status, "no record" in said) == (1, True), "until somebody writes there again"
     fill(path, 1)
-    assert "no record" in outcome(path)[1]
-    assert json.loads(path.read_bytes().splitlines()[-1])["event"] == "stop"
+    assert "ended within a line" in caplog.text
+    told = [(each["event"], each.get("events")) for each in lines_of(path)]
+    assert told[:3] == [("start", None), ("load", None), ("load", None)]
+    assert told[3:] == [("lost", 1), ("start", None), ("load", None), ("stop", None)]
+    assert outcome(path)[0] == 0
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+    assert outcome(path)[0] == 1, "what stands before it is not let go"
+
+
+def test_a_line_that_lacks_its_end_alone_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    fill(path, 2)
+    path.write_bytes(path.read_bytes()[:-1])
+    fill(path, 1)
+    assert [each["event"] for each in lines_of(path)] == [
+        "start", "load", "load", "stop", "start", "load", "stop",
+    ]  # fmt: skip
+    assert outcome(path)[0] == 0
+
+
+def test_the_text_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text('{"mine":1')
+    fill(path, 1)
+    assert path.read_text().startswith('{"mine":1\n')
 
 
 def test_a_place_that_cannot_be_written_is_told_at_start(tmp_path: Path) -> None:

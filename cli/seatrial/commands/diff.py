@@ -83,6 +83,8 @@ def command(
     """  # noqa: D301  (click's mark)
     found = diff(old, new)
     if notes is not None:
+        for bundle in (found.old, found.new):
+            bundle.refuse_encrypted("what --notes saves")
         notes.write_text(found.notes, "utf-8")
     if as_json:
         click.echo(json.dumps(facts(found), indent=1))

@@ -30,8 +30,10 @@ def fuzz_of(
     """Make a fuzz of every wanted runner, each entered.
 
     A variant that promises only means or shares is left out: no single row breaks such a promise.
-    Raises `DeclarationError` where there is no pipeline, or nothing to hold against it.
+    Raises `BundleError` for an encrypted bundle, whose golden rows are among what is saved, and
+    `DeclarationError` where there is no pipeline, or nothing to hold against it.
     """
+    asked.bundle.refuse_encrypted("what --fuzz saves")
     if asked.pipeline is None:
         raise DeclarationError(
             "--fuzz", "no pipeline", "--pipeline FILE.py:NAME, whose answers are the reference"

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.process.audit_lines import FIRST, line_of
-from seatrial_serve.process.audit_writer import AuditWriter, not_recorded
+from seatrial_serve.process.audit_lines import FIRST, line_of, record_of
+from seatrial_serve.process.audit_writer import AuditWriter, lost_event, not_recorded
 from seatrial_serve.process.syslog import PREFIX, Syslog, read_target
 
 log = logging.getLogger("seatrial.audit")
@@ -84,6 +84,11 @@ class AuditFile:
         with self._locked() as file:
             size = os.fstat(file).st_size
             end = tail_of(file, size)
+            if half := half_line(end):
+                log.error("'%s' ended within a line, which was removed", self._path)
+                size -= len(half)
+                os.ftruncate(file, size)
+                end, events = tail_of(file, size), (lost_event(1), *events)
             # a file that was moved away is followed by a new one
             previous = line_digest(end) or self._before(file) or self._last
             lines = []
@@ -139,6 +144,14 @@ class AuditFile:
 def tail_of(file: int, size: int) -> bytes:
     """The end of a file, which holds its last line."""
     return os.pread(file, MOST_LINE_BYTES, max(0, size - MOST_LINE_BYTES))
+
+
+def half_line(end: bytes) -> bytes:
+    """What a crash left of a file's last line; empty if it is whole, or follows no line of ours."""
+    before, _, last = end.rpartition(b"\n")
+    if not last or record_of(last + b"\n") is not None:
+        return b""
+    return last if record_of(before.rpartition(b"\n")[2] + b"\n") is not None else b""
 
 
 def line_digest(end: bytes) -> str:

@@ -84,7 +84,7 @@ class AuditWriter(logging.Handler):
         with self._counting:
             lost, self._lost = self._lost, 0
         if lost:
-            events.insert(0, logging.makeLogRecord({"msg": LOST, "fields": {"events": lost}}))
+            events.insert(0, lost_event(lost))
         written = 0
         try:
             written = self._target.write(events) if events else 0
@@ -96,6 +96,11 @@ class AuditWriter(logging.Handler):
     def _count(self, lost: int) -> None:
         with self._counting:
             self._lost += lost
+
+
+def lost_event(count: int) -> logging.LogRecord:
+    """The event that so many were lost."""
+    return logging.makeLogRecord({"msg": LOST, "fields": {"events": count}})
 
 
 def not_recorded(events: Sequence[logging.LogRecord], why: str) -> None:
