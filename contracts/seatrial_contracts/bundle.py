@@ -152,6 +152,11 @@ class Bundle:
             return self.data.in_memory(name)
         return self.data.get(name)
 
+    def check_weights(self, graph: str) -> None:
+        """Raise `BundleError` where what `weights` gave has changed on disk since."""
+        if isinstance(self.data, SealedData) and data_name(graph) in self.data:
+            self.data.check_rests(data_name(graph))
+
     def verified_sha256(self, name: str) -> str:
         """SHA-256 of a sealed file, which a look-up compares its bytes with; empty if none does."""
         return self.manifest.files[name].sha256 if isinstance(self.files, SealedFiles) else ""
