@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
 
 import pytest
 from support.signers import Keys, make_certificate, make_key
@@ -210,6 +212,30 @@ def test_one_of_several_signatures_that_counts_is_enough(
     with pytest.raises(BundleError, match=r"model\.sig \(1 of 2 signatures\)") as refused:
         check_signature(folder, read_policy(policy), NOW)
     assert refused.value.code == "E_SIGNATURE"
+
+
+def test_a_certificate_of_no_known_version_hides_no_signature_that_counts(
+    folder: Path, tmp_path: Path
+) -> None:
+    own = (folder / SIGNATURE_FILE).read_bytes()
+    made = make_certificate(tmp_path / "made")
+    sign_bundle(folder, read_signing_key(made.private, certificates=made.chain))
+    theirs = json.loads((folder / SIGNATURE_FILE).read_bytes())
+    certificates = theirs["verificationMaterial"]["x509CertificateChain"]["certificates"]
+    der = b64decode(certificates[1]["rawBytes"])
+    odd = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x26", 1)
+    certificates[1]["rawBytes"] = b64encode(odd).decode()
+    authority = '[[signer]]\nname = "ci"\nauthority = "root.pem"\n'
+    (tmp_path / "keys" / "root.pem").write_bytes(made.authority.read_bytes())
+    put_signatures(folder, [json.dumps(theirs).encode()])
+    said = outcome(folder, authority + SIGNER, tmp_path)
+    assert said.startswith("E_SIGNER")
+    assert "cannot be read" in said
+    put_signatures(folder, [json.dumps(theirs).encode(), own])
+    assert outcome(folder, authority + SIGNER, tmp_path) == "release"
+    (tmp_path / "odd.pem").write_text(DER_cert_to_PEM_cert(odd))
+    with pytest.raises(DeclarationError, match="no certificate"):
+        read_policy(tmp_path / "odd.pem")
 
 
 def test_a_signature_that_is_a_link_is_none(folder: Path, tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ CURVES: dict[str, type[hashes.HashAlgorithm]] = {
 WANT = "an elliptic key of P-256, P-384 or P-521, in PEM"
 MAKE = "make one: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
 PUBLIC = "openssl ec -in key.pem -pubout -out key.pub.pem"
+UNREADABLE: tuple[type[Exception], ...] = (
+    ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+"""What a certificate raises that is not as RFC 5280 has it."""
 ANY_USE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 FOR_SIGNING = "one with the extended key usage codeSigning"
 
@@ -97,7 +102,7 @@ def certificates_of(data: bytes, where: str) -> list[x509.Certificate]:
     """The certificates in a PEM file. Raises `DeclarationError`."""
     try:
         return x509.load_pem_x509_certificates(data)
-    except ValueError:
+    except UNREADABLE:
         raise DeclarationError(where, "no certificate", "certificates in PEM") from None
 
 
@@ -152,7 +157,7 @@ def signing_certificate(
         key = first.public_key()
         way = path_to(first, others, authorities, now)
         may_sign = certificate_signs(first)
-    except (ValueError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
+    except UNREADABLE as error:
         raise NotTrusted("a certificate that cannot be read") from error
     except VerificationError:
         within = first.not_valid_before_utc <= now < first.not_valid_after_utc
