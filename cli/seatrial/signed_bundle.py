@@ -25,7 +25,11 @@ def open_signed(address: str | Path, policy: TrustPolicy) -> tuple[sealed.Bundle
     raises.
     """
     found: list[Signed] = []
-    check = lambda folder: found.append(check_signature(folder, policy))
+
+    def check(folder: Path) -> str:
+        found.append(check_signature(folder, policy))
+        return found[-1].digest
+
     bundle = open_address(str(address), check=check, signed=True)
     return bundle, signed_by(bundle, found[-1])
 

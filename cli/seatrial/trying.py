@@ -69,7 +69,7 @@ def parity(
     `runners` names the only ones to try. `trust_torchscript` lets TorchScript graphs, which are
     programs, run here. `progress` is called with the name of each runner.
 
-    `require_signature`: a file of public keys or certificates, a folder of them, or a trust policy.
+    `require_signature`: a file of one public key or of certificates, a folder of them, or a policy.
     The signature of the bundle is then verified, of a path or address before it is opened, and the
     receipt names the signer.
 

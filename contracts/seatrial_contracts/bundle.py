@@ -152,6 +152,11 @@ class Bundle:
             return self.data.in_memory(name)
         return self.data.get(name)
 
+    def check_weights(self, graph: str) -> None:
+        """Raise `BundleError` where what `weights` gave has changed on disk since."""
+        if isinstance(self.data, SealedData) and data_name(graph) in self.data:
+            self.data.check_rests(data_name(graph))
+
     def verified_sha256(self, name: str) -> str:
         """SHA-256 of a sealed file, which a look-up compares its bytes with; empty if none does."""
         return self.manifest.files[name].sha256 if isinstance(self.files, SealedFiles) else ""
@@ -538,13 +543,15 @@ def open_bundle(
     path: Path,
     identities: Identities | None = None,
     loads: Loads | None = None,
+    digest: str | None = None,
 ) -> Bundle:
     """Read and verify a bundle folder. Nothing but the manifest is parsed before it is verified.
 
     `identities` open the sealed files of an encrypted bundle; None: those that the environment
     names. Without one that fits it raises `BundleError` with E_BUNDLE_ENCRYPTED.
 
-    `loads`: what the caller loads next, so that a graph is read and hashed once for both.
+    `loads`: what the caller loads next, so that a graph is read and hashed once for both. `digest`:
+    the one bundle that the caller means, so that nothing of another is parsed; None: whichever.
 
     Raises `BundleError` for files that are extra, missing, changed, linked or not plain, for names
     that leave the folder, for parts that do not fit each other or are beyond their bounds, for
@@ -559,6 +566,9 @@ def open_bundle(
                 "E_BUNDLE_MISSING", where, "no folder", "a folder that holds manifest.json"
             )
         bundle = folder_bundle(path, read_manifest(path), identities)
+        if digest not in (None, bundle.digest):
+            got, want = f"digest {bundle.digest[:16]}, after {digest[:16]}", "a bundle that rests"
+            raise BundleError("E_BUNDLE_CHANGED", bundle.shown, got, want)
         files, data = bundle.files, bundle.data
         assert isinstance(files, SealedFiles)
         assert isinstance(data, SealedData)

@@ -192,11 +192,21 @@ class SealedData(_Files, Mapping[str, Path]):
         super().verify(name)
         self._seen[name] = stamp
 
+    def check_rests(self, name: str) -> None:
+        """Raise `BundleError` for a file that was written to or replaced since it was verified."""
+        if self._stamp(name) != self._seen.get(name):
+            got, want = f"'{name}' changed while it was loaded", "a bundle that rests"
+            raise BundleError("E_BUNDLE_CHANGED", self._where, got, want)
+
     def _stamp(self, name: str) -> tuple[int, ...]:
-        """What differs once a file was written to or replaced. Raises `KeyError`."""
+        """What differs once a file was written to or replaced. Raises `KeyError`.
+
+        Whoever may write a file can set the time of its last change, but not that of its status.
+        """
         with self._reading(name):
             status = self._path(name).stat(follow_symlinks=False)
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return status.st_dev, status.st_ino, status.st_size, *times
 
 
 def sealed_apart(

@@ -497,9 +497,9 @@ class Settings(BaseSettings):
     require_signature: Path | None = Field(
         None,
         description=(
-            "Serve bundles alone that one of these signed: a file of public keys or certificates, "
-            "a folder of them, or a trust policy (.toml). By default nobody's signature is asked "
-            "for."
+            "Serve bundles alone that one of these signed: a file of one public key or of "
+            "certificates, a folder of such files, or a trust policy (.toml). By default nobody's "
+            "signature is asked for."
         ),
     )
     allow_rollback: bool = Field(

@@ -118,7 +118,7 @@ def test_files_of_keys_and_certificates_that_are_missing_are_named_with_their_ow
     assert "-genkey" not in said
     run("sign", bundle.path, "--key", keys.private)
     said = run("verify", bundle.path, none)[1]
-    assert f"file '{none}': got No such file or directory, want public keys or cert" in said
+    assert f"file '{none}': got No such file or directory, want a public key or cert" in said
     assert "-pubout" in said
     assert "-genkey" not in said
 

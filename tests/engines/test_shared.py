@@ -252,7 +252,7 @@ async def test_other_bytes_in_the_folder_than_the_front_verified_are_refused(
     other = toy_bundle(tmp_path / "other", version="1.0.1")
     house.bundle.path.rename(tmp_path / "gone")
     other.path.rename(house.bundle.path)
-    with pytest.raises(NotAdmitted, match="is not the one that the worker has verified"):
+    with pytest.raises(NotAdmitted, match="want a bundle that rests"):
         await house.joined()
 
 

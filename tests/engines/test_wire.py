@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from seatrial_contracts.answer_faults import OutputFault
 from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import (
+    BundleError,
     ModelError,
     OutOfMemory,
     Refusal,
@@ -172,6 +173,7 @@ def test_json_is_a_frame_too() -> None:
         OutOfMemory("too large"),
         Unavailable("E_OVERLOADED", "full", 3.5),
         ModelError("E_MODEL", "the model failed"),
+        BundleError("E_BUNDLE_CHANGED", "bundle a 1.0.0", "x", "the sealed bytes", "copy it again"),
     ],
 )
 def test_an_error_is_raised_at_the_other_end_as_it_was_here(error: SeatrialError) -> None:

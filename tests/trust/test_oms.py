@@ -12,8 +12,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema
 import pytest
@@ -130,7 +132,7 @@ def test_the_certificate_of_the_vectors_leads_to_its_root() -> None:
     first, key, way = signing_certificate(chain, root, datetime(2026, 1, 1, tzinfo=UTC))
     envelope = signature.dsse_envelope
     assert is_signed(envelope.signatures[0].sig, envelope.signed_text, key)
-    assert len(way) == 2
+    assert len(way) == 2 * len(chain)  # each certificate, and its key
     with pytest.raises(NotTrusted, match="validity"):
         signing_certificate(chain, root, first.not_valid_after_utc + timedelta(seconds=1))
 
@@ -150,6 +152,37 @@ def test_sigstore_vouches_for_whom_it_certified() -> None:
             check_sigstore(data, payload, wrong)
     with pytest.raises(NotTrusted, match="payload"):
         check_sigstore(data, payload + b" ", Sigstore(identity=who, issuer=issuer))
+
+
+def trust_config(place: str) -> dict[str, Any]:
+    """The roots of one of Sigstore's two places, as its library brings them."""
+    kept = resources.files("sigstore._store").joinpath(quote(f"https://{place}", safe=""))
+    return {
+        "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
+        "trustedRoot": json.loads(kept.joinpath("trusted_root.json").read_text()),
+        "signingConfig": json.loads(kept.joinpath("signing_config.v0.2.json").read_text()),
+    }
+
+
+@needs_oms
+def test_sigstore_vouches_by_the_roots_of_a_file(tmp_path: Path) -> None:
+    data = (VALID / "sigstore.bundle.json").read_bytes()
+    payload = parse_signature(data, "vector").dsse_envelope.payload
+    path = tmp_path / "roots.json"
+
+    def check() -> None:
+        issuer = "https://sigstore.verify.ibm.com/oauth2"
+        by = Sigstore(identity=certified_for(data), issuer=issuer, trust_config=path)
+        check_sigstore(data, payload, by)
+
+    path.write_text(json.dumps(trust_config("tuf-repo-cdn.sigstore.dev")))
+    check()
+    path.write_text(json.dumps(trust_config("tuf-repo-cdn.sigstage.dev")))
+    with pytest.raises(NotTrusted):
+        check()
+    path.write_text(json.dumps(trust_config("tuf-repo-cdn.sigstore.dev")["trustedRoot"]))
+    with pytest.raises(DeclarationError, match="ClientTrustConfig"):
+        check()
 
 
 def certified_for(data: bytes) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
 
 import pytest
 from support.signers import Keys, make_certificate, make_key
@@ -14,6 +17,7 @@ from seatrial_contracts.bundle import SIGNATURE_FILE
 from seatrial_contracts.errors import BundleError, DeclarationError, MissingExtra
 from seatrial_contracts.signature_files import put_signatures
 from seatrial_serve.trust import check
+from seatrial_serve.trust import policy as policy_module
 from seatrial_serve.trust.check import check_signature
 from seatrial_serve.trust.policy import read_policy
 from seatrial_serve.trust.signing import read_signing_key, sign_bundle
@@ -99,10 +103,11 @@ def test_a_certificate_counts_by_its_names_and_until_it_is_revoked(tmp_path: Pat
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.x509 import load_pem_x509_certificate
 
-    for name in ("leaf", "between"):
+    for name in ("leaf", "between", "root"):
         certificate = load_pem_x509_certificate((tmp_path / "keys" / f"{name}.pem").read_bytes())
-        revoked = certificate.fingerprint(SHA256()).hex()
-        assert "is revoked" in says(f'revoked = ["{revoked}"]\n{signer}')
+        key = (tmp_path / "keys" / f"{name}.pub.pem").read_bytes()
+        for revoked in (certificate.fingerprint(SHA256()).hex(), sha256(key).hexdigest()):
+            assert "is revoked" in says(f'revoked = ["{revoked}"]\n{signer}')
 
 
 def test_a_folder_of_keys_and_certificates(folder: Path, tmp_path: Path) -> None:
@@ -115,6 +120,33 @@ def test_a_folder_of_keys_and_certificates(folder: Path, tmp_path: Path) -> None
         check_signature(folder, read_policy(trusted), NOW)
     (trusted / "ours.pem").write_bytes((tmp_path / "keys" / "release.pub.pem").read_bytes())
     assert check_signature(folder, read_policy(trusted), NOW).signer == "ours"
+    (trusted / "ours.pem").rename(trusted / ".ours.pem")
+    assert check_signature(folder, read_policy(trusted), NOW).signer == ".ours.pem"
+
+
+def test_a_folder_of_more_files_than_there_may_be_signers_is_none(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_module, "MAX_SIGNERS", 1)
+    for name in ("one.pem", "two.pem"):
+        (tmp_path / "keys" / name).write_bytes(keys.public.read_bytes())
+    keys.private.unlink()
+    with pytest.raises(DeclarationError, match=r"got 3 files, want .*, 1 at most"):
+        read_policy(tmp_path / "keys")
+
+
+def test_a_file_of_several_keys_is_none_since_one_alone_would_count(
+    keys: Keys, tmp_path: Path
+) -> None:
+    other = make_key(tmp_path / "other").public.read_bytes()
+    authority = make_certificate(tmp_path / "made").authority.read_bytes()
+    for more in (other, authority):
+        both = tmp_path / "both.pem"
+        both.write_bytes(keys.public.read_bytes() + more)
+        with pytest.raises(
+            DeclarationError, match=r"both\.pem': got more than a key, want one key"
+        ):
+            read_policy(both)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +161,11 @@ def test_a_folder_of_keys_and_certificates(folder: Path, tmp_path: Path) -> None
         (SIGNER + "not_after = 5", "not_after"),
         ('revoked = ["x"]\n' + SIGNER, "revoked"),
         ("[[signer", "TOML"),
+        ("signer = 5", "signer"),
+        (
+            '[[signer]]\nname = "s"\nsigstore={identity="a", issuer="b", trust_config="none.json"}',
+            r"none\.json': got No such file",
+        ),
     ],
 )
 def test_a_policy_that_cannot_be_used_says_why(
@@ -175,6 +212,30 @@ def test_one_of_several_signatures_that_counts_is_enough(
     with pytest.raises(BundleError, match=r"model\.sig \(1 of 2 signatures\)") as refused:
         check_signature(folder, read_policy(policy), NOW)
     assert refused.value.code == "E_SIGNATURE"
+
+
+def test_a_certificate_of_no_known_version_hides_no_signature_that_counts(
+    folder: Path, tmp_path: Path
+) -> None:
+    own = (folder / SIGNATURE_FILE).read_bytes()
+    made = make_certificate(tmp_path / "made")
+    sign_bundle(folder, read_signing_key(made.private, certificates=made.chain))
+    theirs = json.loads((folder / SIGNATURE_FILE).read_bytes())
+    certificates = theirs["verificationMaterial"]["x509CertificateChain"]["certificates"]
+    der = b64decode(certificates[1]["rawBytes"])
+    odd = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x26", 1)
+    certificates[1]["rawBytes"] = b64encode(odd).decode()
+    authority = '[[signer]]\nname = "ci"\nauthority = "root.pem"\n'
+    (tmp_path / "keys" / "root.pem").write_bytes(made.authority.read_bytes())
+    put_signatures(folder, [json.dumps(theirs).encode()])
+    said = outcome(folder, authority + SIGNER, tmp_path)
+    assert said.startswith("E_SIGNER")
+    assert "cannot be read" in said
+    put_signatures(folder, [json.dumps(theirs).encode(), own])
+    assert outcome(folder, authority + SIGNER, tmp_path) == "release"
+    (tmp_path / "odd.pem").write_text(DER_cert_to_PEM_cert(odd))
+    with pytest.raises(DeclarationError, match="no certificate"):
+        read_policy(tmp_path / "odd.pem")
 
 
 def test_a_signature_that_is_a_link_is_none(folder: Path, tmp_path: Path) -> None:

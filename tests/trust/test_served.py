@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from unittest.mock import Mock
 
@@ -277,6 +278,30 @@ def test_a_record_needs_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("no home")))
     with pytest.raises(DeclarationError, match="XDG_STATE_HOME"):
         SeenVersions()
+
+
+def test_of_two_processes_that_serve_at_once_the_higher_version_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (
+        SeenVersions(tmp_path / "state" / "seen"),
+        SeenVersions(tmp_path / "state" / "seen"),
+    )
+    write = seen_module.replace_private
+    later = Thread(target=other.remember, args=("toy", "1.2.0", "b" * 64))
+
+    def write_late(*arguments: Any) -> None:
+        monkeypatch.setattr(seen_module, "replace_private", write)
+        later.start()
+        later.join(0.2)  # it writes now, unless it waits for this one
+        write(*arguments)
+
+    monkeypatch.setattr(seen_module, "replace_private", write_late)
+    one.remember("toy", "1.1.0", "a" * 64)
+    later.join()
+    found = SeenVersions(tmp_path / "state" / "seen").highest("toy")
+    assert found is not None
+    assert found.version == "1.2.0"
 
 
 # --- stores

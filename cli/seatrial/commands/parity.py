@@ -111,7 +111,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     metavar="SIGNERS",
     help="Verify the bundle's signature before it is opened, and name the signer in the receipt: "
-    "a file of public keys or certificates, a folder of them, or a trust policy (.toml).",
+    "a file of one public key or of certificates, a folder of them, or a policy (.toml).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 @identity_option

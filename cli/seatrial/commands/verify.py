@@ -16,9 +16,9 @@ from seatrial.identity_option import identity_option
 def command(address: str, signers: Path) -> None:
     """Verify the signature of a bundle, every byte of it, and the signatures of its receipts.
 
-    BUNDLE is a bundle's folder, or its address in a store. SIGNERS is a file of public keys or
-    certificates of authorities, a folder of them, or a trust policy (.toml). Exits with 1 where
-    the bundle is unsigned, changed, or signed by somebody else.
+    BUNDLE is a bundle's folder, or its address in a store. SIGNERS is a file with a public key or
+    with certificates of authorities, a folder of such files, or a trust policy (.toml). Exits with
+    1 where the bundle is unsigned, changed, or signed by somebody else.
 
     \b
       seatrial verify bundles/churn/1.0.0 release.pub

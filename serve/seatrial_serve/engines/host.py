@@ -276,10 +276,8 @@ class EngineHost:
                     Path(request.path),
                     self._identities,
                     LoadedGraph(request.variant, self._load.options),
+                    request.digest,
                 )
-                if bundle.digest != request.digest:
-                    text = "the bundle in the folder is not the one that the worker has verified"
-                    raise ModelError("E_RUNTIME_ANSWER", text)
                 proven = self._load(bundle, request.variant, found.append, request.signer)
                 bundle.let_go()
                 if not found[-1].kept:

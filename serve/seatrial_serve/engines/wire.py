@@ -21,7 +21,14 @@ import numpy as np
 import seatrial_contracts
 import seatrial_serve
 from seatrial_contracts.answer_faults import NO_ROWS, OutputFault
-from seatrial_contracts.errors import ModelError, OutOfMemory, Refusal, TooLate, Unavailable
+from seatrial_contracts.errors import (
+    BundleError,
+    ModelError,
+    OutOfMemory,
+    Refusal,
+    TooLate,
+    Unavailable,
+)
 from seatrial_contracts.host_stage import ColumnBlock, EncodedRow, Part
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 
@@ -332,6 +339,8 @@ def told_error(error: BaseException) -> ToldError:
         return ToldError("Unavailable", error.code, str(error), retry_after_s=error.retry_after_s)
     if isinstance(error, ModelError):
         return ToldError("ModelError", error.code, str(error))
+    if isinstance(error, BundleError):
+        return ToldError("BundleError", error.code, str(error))
     return ToldError("Bug", text="the engine process failed; its log says why")
 
 
@@ -349,5 +358,7 @@ def error_of(told: ToldError) -> Exception:
             return Unavailable(told.code, told.text, told.retry_after_s)
         case "ModelError":
             return ModelError(told.code, told.text)
+        case "BundleError":
+            return BundleError(told.code, told.text)
         case _:
             return RuntimeError(told.text)

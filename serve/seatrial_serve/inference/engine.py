@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from seatrial_contracts.answer_faults import NO_ROWS, OutputFault
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
+from seatrial_contracts.errors import BundleError, ModelError, OutOfMemory, Unavailable
 from seatrial_contracts.host_stage import (
     NO_LENGTHS,
     EncodedRow,
@@ -256,9 +257,18 @@ def load_graph(
     """
     load = load or runtimes()[ONNX]
     data, verified = bundle.weights(graph), bundle.verified_sha256(graph)
-    options = replace(options, data=data, graph_sha256=verified)
+    check_data = partial(bundle.check_weights, graph)
+    options = replace(options, data=data, check_data=check_data, graph_sha256=verified)
     kept = load_kept(options) if load is runtimes().get(ONNX) and verified else None
-    return kept or load(bundle.graph(graph), options)
+    if kept is not None:
+        return kept
+    loaded = load(bundle.graph(graph), options)
+    try:
+        check_data()
+    except BundleError:
+        loaded.close()
+        raise
+    return loaded
 
 
 def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> None:

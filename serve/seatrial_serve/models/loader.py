@@ -119,9 +119,11 @@ class Loader:
 
         Where signatures are required, it is not parsed before its own was checked.
         """
-        if self._trust is not None:
-            self._trust.check(entry.path)
-        return entry_manifest(entry)
+        signed = self._trust.check(entry.path) if self._trust is not None else None
+        manifest = entry_manifest(entry)
+        if self._trust is not None and signed is not None:
+            self._trust.check_same(manifest, signed)
+        return manifest
 
     def _build(self, entry: Entry) -> ServedModel:
         entry.gate = entry.held = entry.signed = None
@@ -129,7 +131,8 @@ class Loader:
         signed = trust.check(entry.path) if trust is not None else None
         variant = self._variant(entry)
         loads = None if self._engine_addresses else LoadedGraph(variant, self._load.options)
-        bundle = open_entry(entry, self._identities, loads)
+        digest = signed.digest if signed is not None else None
+        bundle = open_entry(entry, self._identities, loads, digest)
         if trust is not None and signed is not None:
             trust.check_opened(entry.name, bundle, signed)
         if not settings.allow_breaking:

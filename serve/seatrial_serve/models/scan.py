@@ -236,16 +236,17 @@ def open_entry(
     entry: Entry,
     identities: Identities | None = None,
     loads: Loads | None = None,
+    digest: str | None = None,
 ) -> Bundle:
     """The verified bundle of an entry.
 
-    `identities` and `loads`: see `open_bundle`. Raises `BundleError`, also where folder and
-    manifest disagree about name or version, and `ModelError` where nobody knows what is selected of
-    it.
+    `identities`, `loads` and `digest`: see `open_bundle`. Raises `BundleError`, also where folder
+    and manifest disagree about name or version, and `ModelError` where nobody knows what is
+    selected of it.
     """
     if entry.unselected:
         raise ModelError("E_SELECTION", entry.unselected)
-    bundle = open_held(entry, identities, loads)
+    bundle = open_held(entry, identities, loads, digest)
     check_names(entry, bundle.name, bundle.version)
     return bundle
 
@@ -279,13 +280,14 @@ def open_held(
     entry: Entry,
     identities: Identities | None = None,
     loads: Loads | None = None,
+    digest: str | None = None,
 ) -> Bundle:
     """The verified bundle of an entry. In the cache, one that its disk damaged is removed.
 
     The next look at its store fetches it anew. Raises `BundleError`.
     """
     try:
-        return open_bundle(entry.path, identities, loads)
+        return open_bundle(entry.path, identities, loads, digest)
     except BundleError as error:
         if isinstance(entry.hold, KeptBundle) and error.code in DAMAGED:
             entry.hold.discard()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import os
 import shutil
 import stat
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seatrial_contracts.plain_file import NotPlainFile
@@ -16,6 +19,8 @@ from seatrial_contracts.plain_file import NotPlainFile
 log = logging.getLogger("seatrial.cache")
 UNUSED_S = 30 * 24 * 3600
 """What nobody looked at for so long is removed when something else is kept."""
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""What flock answers on a file system that has none."""
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -97,6 +102,25 @@ def replace_private(folder: Path, name: str, data: bytes) -> None:
     finally:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
+
+
+@contextmanager
+def locked_private(folder: Path) -> Iterator[None]:
+    """One process at a time holds a folder of this user's, which is made unless it is there.
+
+    A file system without locks has none. Raises `NotPrivate` and `OSError`.
+    """
+    make_private(folder)
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(place)
 
 
 def remove_unused(folder: Path) -> None:

@@ -12,6 +12,10 @@ from seatrial_contracts.decrypt import MemoryFile
 from seatrial_contracts.kinds.kind import Array
 
 
+def unchecked() -> None:
+    """Nothing lies outside of the graph that could be changed."""
+
+
 @dataclass(frozen=True)
 class RuntimeOptions:
     """How to hold a graph.
@@ -40,6 +44,8 @@ class RuntimeOptions:
 
     One in memory comes without `cache`: nothing of it may reach the disk.
     """
+    check_data: Callable[[], None] = unchecked
+    """Raises `BundleError` where that file was changed since it was verified."""
     graph_sha256: str = ""
     """Of the graph's bytes, where they were verified; empty: whoever needs it hashes them."""
     devices: tuple[int, ...] = ()

@@ -19,6 +19,7 @@ from seatrial_contracts.encryption import read_encryption, stored_files
 from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.process.private_cache import (
+    WITHOUT_LOCKS,
     NotPrivate,
     cache_folder,
     check_private,
@@ -30,8 +31,6 @@ log = logging.getLogger("seatrial.stores")
 DAMAGED = ("E_BUNDLE_CHANGED", "E_BUNDLE_MISSING", "E_BUNDLE_EXTRA", "E_BUNDLE_LINK")
 """What a bundle that was whole when it was fetched can show on a disk that lost or gained bytes."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
-WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-"""What flock answers on a file system that has none."""
 DEFAULT_BYTES = 20 * 2**30
 VARIABLE = "SEATRIAL_BUNDLE_CACHE_BYTES"
 """The setting of `seatrial serve` by that name, which the other commands follow too."""

@@ -17,12 +17,15 @@ from seatrial_serve.stores.received import never
 from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
 from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at
 
-Check = Callable[[Path], object]
-"""What is done with a bundle's folder before it is opened."""
+Check = Callable[[Path], str | None]
+"""What is done with a bundle's folder before it is opened.
+
+It gives the digest of the bundle that it is about, so that no other is opened; None: of whichever.
+"""
 
 
 def unchecked(_: Path) -> None:
-    """Nothing is."""
+    """Nothing is done."""
 
 
 def open_address(
@@ -44,8 +47,7 @@ def open_address(
     """
     address = read_address(text)
     if isinstance(address, Folder):
-        check(address.path)
-        return open_bundle(address.path)
+        return open_bundle(address.path, digest=check(address.path))
     cache = cache or cache_from_environment()
     if not signed and (known := open_pinned(cache, address, check)):
         return known
@@ -89,8 +91,7 @@ def open_kept(
     found = open_whole(keep_signed(cache, offer, fetch), check)
     if found is None:
         kept = keep_signed(cache, offer, fetch)
-        check(kept.path)
-        found = replace(open_bundle(kept.path), hold=kept)
+        found = replace(open_bundle(kept.path, digest=check(kept.path)), hold=kept)
     return found
 
 
@@ -100,8 +101,7 @@ def open_whole(kept: KeptBundle, check: Check) -> Bundle | None:
     One that its disk damaged is removed; None then. Raises `BundleError`.
     """
     try:
-        check(kept.path)
-        return replace(open_bundle(kept.path), hold=kept)
+        return replace(open_bundle(kept.path, digest=check(kept.path)), hold=kept)
     except BundleError as error:
         if error.code not in DAMAGED:
             raise

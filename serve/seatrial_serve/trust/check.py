@@ -55,7 +55,7 @@ class _Made(NamedTuple):
     signer: Signer
     identity: str
     fingerprints: tuple[str, ...]
-    """Of the key, and of the certificates that lead to it."""
+    """Of the key, of the certificates that lead to it, and of their keys."""
 
 
 def check_signature(folder: Path, policy: TrustPolicy, now: datetime | None = None) -> Signed:
@@ -202,7 +202,7 @@ def made_by(data: bytes, signature: Signature, signer: Signer, now: datetime) ->
         if material.public_key is not None and material.public_key.hint is None:
             return None
         raise NotSigned
-    return _Made(signer, identity, (*fingerprints, fingerprint(key)))
+    return _Made(signer, identity, tuple(fingerprints))
 
 
 def check_identity(names: Sequence[str], wanted: Sequence[str]) -> None:

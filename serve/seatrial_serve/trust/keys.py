@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -44,6 +45,11 @@ CURVES: dict[str, type[hashes.HashAlgorithm]] = {
 WANT = "an elliptic key of P-256, P-384 or P-521, in PEM"
 MAKE = "make one: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
 PUBLIC = "openssl ec -in key.pem -pubout -out key.pub.pem"
+UNREADABLE: tuple[type[Exception], ...] = (
+    ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+"""What a certificate raises that is not as RFC 5280 has it."""
 ANY_USE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 FOR_SIGNING = "one with the extended key usage codeSigning"
 
@@ -87,6 +93,8 @@ def public_key_of(data: bytes, where: str) -> ec.EllipticCurvePublicKey:
         raise DeclarationError(where, "no public key", WANT, PUBLIC) from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
         raise DeclarationError(where, "a key of another kind", WANT, MAKE)
+    if data.count(b"-----BEGIN ") > 1:  # only the first would count
+        raise DeclarationError(where, "more than a key", "one key", "a file of its own for each")
     return key
 
 
@@ -94,11 +102,11 @@ def certificates_of(data: bytes, where: str) -> list[x509.Certificate]:
     """The certificates in a PEM file. Raises `DeclarationError`."""
     try:
         return x509.load_pem_x509_certificates(data)
-    except ValueError:
+    except UNREADABLE:
         raise DeclarationError(where, "no certificate", "certificates in PEM") from None
 
 
-def fingerprint(key: ec.EllipticCurvePublicKey) -> str:
+def fingerprint(key: CertificatePublicKeyTypes) -> str:
     """What names a key: SHA-256 of its PEM, in hexadecimal."""
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(pem).hexdigest()
@@ -140,15 +148,16 @@ def signing_certificate(
 ) -> tuple[x509.Certificate, ec.EllipticCurvePublicKey, list[str]]:
     """The first certificate of a chain that leads to an authority, its key, and fingerprints.
 
-    The fingerprints are those of all certificates on the way. Each must be within its validity
-    period now, since nothing says when a signature was made. Raises `NotTrusted`.
+    The fingerprints are those of all certificates on the way, and of their keys. Each certificate
+    must be within its validity period now, since nothing says when a signature was made. Raises
+    `NotTrusted`.
     """
     try:
         first, *others = [x509.load_der_x509_certificate(each) for each in chain]
         key = first.public_key()
         way = path_to(first, others, authorities, now)
         may_sign = certificate_signs(first)
-    except (ValueError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
+    except UNREADABLE as error:
         raise NotTrusted("a certificate that cannot be read") from error
     except VerificationError:
         within = first.not_valid_before_utc <= now < first.not_valid_after_utc
@@ -158,7 +167,8 @@ def signing_certificate(
         raise NotTrusted("a certificate that is not for signing code")
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
         raise NotTrusted("a certificate of a key of another kind")
-    return first, key, [certificate_fingerprint(each) for each in way]
+    keys = [fingerprint(each.public_key()) for each in way]
+    return first, key, [*map(certificate_fingerprint, way), *keys]
 
 
 def path_to(

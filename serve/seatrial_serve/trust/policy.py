@@ -21,8 +21,9 @@ from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.trust.keys import PUBLIC, certificates_of, public_key_of, read_pem
 
 MAX_POLICY_BYTES = 2**20
+MAX_SIGNERS = 1000
 Text = Annotated[str, Field(min_length=1, max_length=500)]
-WANT = "public keys or certificates in PEM, a folder of them, or a policy in TOML"
+WANT = "a public key or certificates in PEM, a folder of such files, or a policy in TOML"
 Moment = Annotated[datetime, Strict()] | Annotated[date, Strict()]
 
 
@@ -38,7 +39,16 @@ class Sigstore(_Strict):
     issuer: Text
     """Who proved the identity: an OpenID Connect issuer's URL."""
     trust_config: Path | None = None
-    """A file of trusted roots; None: Sigstore's own, as the library brings them."""
+    """A file of trusted roots, a ClientTrustConfig; None: Sigstore's own, which its library brings.
+    """
+
+    @cached_property
+    def roots(self) -> bytes | None:
+        """What `trust_config` holds. Raises `DeclarationError`."""
+        if self.trust_config is None:
+            return None
+        where = f"trusted roots '{self.trust_config}'"
+        return read_pem(self.trust_config, where, "Sigstore's ClientTrustConfig, in JSON")
 
 
 class Signer(_Strict):
@@ -98,7 +108,7 @@ class Signer(_Strict):
 class TrustPolicy(_Strict):
     """Whose signatures count."""
 
-    signer: tuple[Signer, ...] = Field(min_length=1, max_length=1000)
+    signer: tuple[Signer, ...] = Field(min_length=1, max_length=MAX_SIGNERS)
     revoked: frozenset[Sha256] = frozenset()
     """Fingerprints of keys and certificates that count no more, whoever named them above."""
 
@@ -106,7 +116,7 @@ class TrustPolicy(_Strict):
     def _read(self) -> Self:
         """Read every file now, not at the first signature."""
         for signer in self.signer:
-            _ = signer.public_key, signer.authorities
+            _ = signer.public_key, signer.authorities, signer.sigstore and signer.sigstore.roots
         return self
 
 
@@ -126,8 +136,9 @@ def read_policy(path: Path) -> TrustPolicy:
         return toml_policy(path)
     if path.is_dir():
         files = sorted(each for each in path.iterdir() if each.is_file())
-        if not files:
-            raise DeclarationError(f"folder '{path}'", "no file", WANT)
+        if not 0 < len(files) <= MAX_SIGNERS:
+            got, want = f"{len(files) or 'no'} files", f"{WANT}, {MAX_SIGNERS} at most"
+            raise DeclarationError(f"folder '{path}'", got, want)
     else:
         files = [path]
     return TrustPolicy(signer=tuple(map(pem_signer, files)))
@@ -143,8 +154,8 @@ def read_signer(path: Path) -> bytes:
 
 def pem_signer(path: Path) -> Signer:
     """The signer of a file. Raises `DeclarationError`."""
-    data, name = read_signer(path), path.name.partition(".")[0]
-    if b"-----BEGIN CERTIFICATE-----" in data:
+    data, name = read_signer(path), path.name.partition(".")[0] or path.name
+    if b"-----BEGIN CERTIFICATE-----" in data and b"PUBLIC KEY-----" not in data:
         return Signer(name=name, authority=path)
     if b"PRIVATE KEY-----" in data:
         raise DeclarationError(f"key file '{path}'", "a private key", "the public one", PUBLIC)
@@ -170,7 +181,8 @@ def toml_policy(path: Path) -> TrustPolicy:
 
 def _beside(said: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same policy with the paths of its files."""
-    for signer in said.get("signer") or ():
+    signers = said.get("signer")
+    for signer in signers if isinstance(signers, list) else ():
         holders = [signer, signer.get("sigstore")] if isinstance(signer, dict) else []
         for holder in (each for each in holders if isinstance(each, dict)):
             for file in ("key", "authority", "trust_config"):

@@ -13,7 +13,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_contracts.manifest import Sha256, check_version, version_key
 from seatrial_contracts.plain_file import NotPlainFile
-from seatrial_serve.process.private_cache import NotPrivate, read_private, replace_private
+from seatrial_serve.process.private_cache import (
+    NotPrivate,
+    locked_private,
+    read_private,
+    replace_private,
+)
 
 log = logging.getLogger("seatrial.trust")
 MAX_RECORD_BYTES = 4096
@@ -88,18 +93,23 @@ class SeenVersions:
         return max(kept, own, key=lambda seen: seen.key)
 
     def remember(self, name: str, version: str, digest: str) -> None:
-        """Take in a version that is to be served now. Raises `BundleError`."""
+        """Take in a version that is to be served now.
+
+        A higher one that another process has taken in meanwhile stays. Raises `BundleError`.
+        """
         now, seen = Seen(version=version, digest=digest), self.highest(name)
-        if seen is not None and now.key < seen.key:
-            return
-        if now != seen:
+        if now != seen and (seen is None or now.key >= seen.key):
             try:
-                self._keep(name, now)
+                with locked_private(self._folder):
+                    seen = self.highest(name)
+                    if seen is None or now.key >= seen.key:
+                        self._keep(name, now)
             except (NotPrivate, OSError) as error:
                 log.error("the record of %s cannot be written: %s", name, reason_of(error))
                 got = "a record of served versions that cannot be written"
                 raise unusable(name, got, f"let the server write below {PLACE}") from None
-        self._known[name] = now
+        if seen is None or now.key >= seen.key:
+            self._known[name] = now
 
     def replace(self, name: str, version: str, digest: str) -> None:
         """Take in a version that is served now, as the highest, though a higher one was seen.

@@ -28,14 +28,15 @@ def check_sigstore(data: bytes, payload: bytes, wanted: Sigstore) -> None:
         raise MissingExtra("a signature by Sigstore", "sigstore") from None
     logging.getLogger("sigstore").setLevel(logging.ERROR)  # it warns that it works offline
     try:
-        if wanted.trust_config is None:
+        if wanted.roots is None:
             verifier = Verifier.production(offline=True)
         else:
-            config = ClientTrustConfig.from_json(wanted.trust_config.read_text())
+            config = ClientTrustConfig.from_json(wanted.roots.decode())
             verifier = Verifier(trusted_root=config.trusted_root)
     except (OSError, ValueError, Error) as error:
         where = f"trusted roots '{wanted.trust_config or 'of the library'}'"
-        raise DeclarationError(where, type(error).__name__, "a file of Sigstore's") from None
+        got, want = type(error).__name__, "Sigstore's ClientTrustConfig, in JSON"
+        raise DeclarationError(where, got, want) from None
     try:
         _, signed = verifier.verify_dsse(
             Bundle.from_json(data), Identity(identity=wanted.identity, issuer=wanted.issuer)

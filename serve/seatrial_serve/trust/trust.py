@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import BundleError, DeclarationError
+from seatrial_contracts.manifest import Manifest
 from seatrial_serve.trust.check import check_signature
 from seatrial_serve.trust.policy import TrustPolicy, read_policy
 from seatrial_serve.trust.seen import SeenVersions
@@ -42,14 +43,19 @@ class Trust:
         """
         return check_signature(folder, required_policy(self._policy))
 
+    def check_same(self, manifest: Manifest, signed: Signed) -> None:
+        """Raise `BundleError` unless a manifest is the signed one."""
+        if manifest.digest != signed.digest:
+            where = f"bundle {manifest.name} {manifest.version}"
+            got = "another manifest than the one whose signature was verified"
+            raise BundleError("E_BUNDLE_CHANGED", where, got, "a bundle that rests")
+
     def check_opened(self, name: str, bundle: Bundle, signed: Signed) -> None:
         """Is an opened bundle the signed one, and no older than what was served?
 
         `name`: what clients call the model. Raises `BundleError`.
         """
-        if bundle.digest != signed.digest:
-            got = "another manifest than the one whose signature was verified"
-            raise BundleError("E_BUNDLE_CHANGED", bundle.shown, got, "a bundle that rests")
+        self.check_same(bundle.manifest, signed)
         if not self._allow_rollback:
             self._seen.check(
                 bundle.name, bundle.version, bundle.digest, partial(self._serves, name)

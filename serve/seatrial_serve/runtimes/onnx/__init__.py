@@ -149,6 +149,7 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
         if options.data is not None:
             assert isinstance(options.data, Path)  # what lies in memory is not kept on disk
             _optimise_aside(graph, options.data, folder)
+            options.check_data()  # before what was made of it is kept
             return
         settings = settings_of(options)
         settings.optimized_model_filepath = str(folder / CACHED)
