@@ -260,11 +260,12 @@ class Access:
     def reload(self) -> None:
         """Read the files again. If they cannot be read, what was read before goes on."""
         before = self._state
+        stamps = stamps_of(before.files)
         try:
             state = self._read(before)
         except SeatrialError as error:
-            # said once, and tried again when a file changes
-            self._state = before._replace(stamps=stamps_of(before.files))
+            # said once, and tried again when a file has changed since before it was read
+            self._state = before._replace(stamps=stamps)
             log.error("keys are as they were: %s", error)
             record("keys_reloaded", result="refused")
             return
@@ -365,7 +366,7 @@ def again(refusal: Refusal) -> Refusal:
 
 
 def stamps_of(files: Sequence[Path]) -> tuple[object, ...]:
-    """What changes when a file changes, or when a link to it is turned to another."""
+    """What changes when a file, its owner or its mode changes, or a link to it is turned."""
     stamps: list[object] = []
     for path in files:
         try:
@@ -373,7 +374,7 @@ def stamps_of(files: Sequence[Path]) -> tuple[object, ...]:
         except OSError as error:
             stamps.append(error.errno)
         else:
-            stamps.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+            stamps.append((status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns))
     return tuple(stamps)
 
 
