@@ -21,7 +21,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
-from seatrial_contracts.errors import MissingExtra, Refusal, SeatrialError, Unavailable
+from seatrial_contracts.errors import (
+    DeclarationError,
+    MissingExtra,
+    Refusal,
+    SeatrialError,
+    Unavailable,
+)
 from seatrial_serve.access.caller import Caller, EndedKey, Use
 from seatrial_serve.access.keys_file import Certificate, Granted, Key, Oidc, read_keys
 from seatrial_serve.access.secret import Hash, hash_of, parts_of
@@ -307,7 +313,15 @@ class Access:
             if before is not None and before.oidc == found.oidc and stamps[1:] == before.stamps[1:]:
                 tokens = before.tokens
             else:
-                tokens = open_tokens(oidc)
+                try:
+                    tokens = open_tokens(oidc)
+                except DeclarationError as error:
+                    if before is None or before.oidc != found.oidc:
+                        raise
+                    # a key that was revoked must not count on because of the issuer's file
+                    tokens = before.tokens
+                    log.error("the issuer's keys are as they were: %s", error)
+                    record("keys_reloaded", result="refused")
         return State(keys, certificates, tokens, found.oidc, files, stamps)
 
     def record_uses(self) -> None:
