@@ -235,6 +235,45 @@ async def test_a_file_that_cannot_be_read_changes_nothing(
     assert caller.may(Scope.READ)
 
 
+async def test_what_is_written_while_the_file_is_read_is_read_too(
+    file: Path, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor that writes in place has written half of it when the server looks."""
+    key = key_of(file, "app", "infer")
+    access.reload()
+    caller = await ask(access, key)
+    whole = file.read_text().replace('name = "app"', 'name = "app"\nrevoked = 2026-01-01')
+    read = module.read_keys
+
+    def read_half(path: Path) -> Any:
+        monkeypatch.setattr(module, "read_keys", read)
+        file.write_text(whole[:-60])
+        try:
+            return read(path)
+        finally:
+            file.write_text(whole)
+
+    monkeypatch.setattr(module, "read_keys", read_half)
+    access.reload_soon()
+    await until_here(lambda: caller.over)
+
+
+async def test_a_mend_of_the_file_s_mode_is_followed(
+    file: Path, access: Access, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = key_of(file, "app", "infer")
+    access.reload()
+    caller = await ask(access, key)
+    file.chmod(0o666)
+    revoked = 'name = "app"\nrevoked = 2026-01-01'
+    file.write_text(file.read_text().replace('name = "app"', revoked))
+    access.reload()
+    assert "a file that everybody may write" in caplog.text
+    assert not caller.over
+    file.chmod(0o600)
+    await until_here(lambda: caller.over)
+
+
 async def test_uses_are_told_to_the_last_also_of_a_key_that_is_revoked(
     file: Path, access: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,16 +104,24 @@ def test_the_metrics_take_a_certificate(served: Served) -> None:
             assert status(scraper, "GET", "/metrics") == want
 
 
+def channel_of(served: Served, pair: Pair) -> grpc.Channel:
+    own = (pair.key.read_bytes(), pair.certificate.read_bytes())
+    credentials = grpc.ssl_channel_credentials(served.authority.path.read_bytes(), *own)
+    return grpc.secure_channel(f"localhost:{served.server.grpc.rpartition(':')[2]}", credentials)
+
+
+def code_of(channel: grpc.Channel) -> grpc.StatusCode:
+    call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    with pytest.raises(grpc.RpcError) as ended:
+        call(b"\x0a\x0bconformance", timeout=30)
+    code: grpc.StatusCode = ended.value.code()
+    return code
+
+
 def test_grpc_takes_a_certificate(served: Served) -> None:
     def code(pair: Pair) -> grpc.StatusCode:
-        own = (pair.key.read_bytes(), pair.certificate.read_bytes())
-        credentials = grpc.ssl_channel_credentials(served.authority.path.read_bytes(), *own)
-        port = served.server.grpc.rpartition(":")[2]
-        with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
-            call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-            with pytest.raises(grpc.RpcError) as ended:
-                call(b"\x0a\x0bconformance", timeout=30)
-            return ended.value.code()
+        with channel_of(served, pair) as channel:
+            return code_of(channel)
 
     assert code(served.asker) is grpc.StatusCode.INVALID_ARGUMENT  # let in, without a row
     assert code(served.watcher) is grpc.StatusCode.PERMISSION_DENIED
@@ -128,3 +136,22 @@ def test_a_name_that_is_taken_out_counts_no_more_on_open_connections(served: Ser
         until(lambda: status(asker) == 401)
         served.file.write_text(text)
         until(lambda: status(asker) == 200)
+
+
+def test_a_certificate_names_nobody_once_it_has_expired_on_open_connections_too(
+    served: Served,
+) -> None:
+    brief = served.authority.issue(
+        "brief", alternative=[x509.DNSName("asker.internal")], subject="watcher", days=8 / 86400
+    )
+    with (
+        closing(served.connect(brief)) as asker,
+        closing(served.connect(brief, served.server.metrics_url)) as scraper,
+        channel_of(served, brief) as channel,
+    ):
+        assert status(asker) == 200
+        assert status(scraper, "GET", "/metrics") == 403  # the first of its names counts
+        assert code_of(channel) is grpc.StatusCode.INVALID_ARGUMENT
+        # asked in turns, so that none is closed for being idle
+        until(lambda: [status(asker), status(scraper, "GET", "/metrics")] == [401, 401])
+        until(lambda: code_of(channel) is grpc.StatusCode.UNAUTHENTICATED)

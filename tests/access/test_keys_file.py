@@ -17,7 +17,7 @@ from support.keyed import key_of
 
 from seatrial.main import cli
 from seatrial_contracts.errors import DeclarationError, SeatrialError
-from seatrial_serve.access.keys_file import read_keys
+from seatrial_serve.access.keys_file import read_keys, revoke_keys
 from seatrial_serve.access.secret import Hash, parts_of
 
 HASH = "scrypt:14:8:1:cnwVLXQkyKslrfEmaPsxYQ:BOWOEIYYN6S21m2VpC8NR_QpL5DOCIGBmJPtXJVzWv0"
@@ -150,6 +150,18 @@ def test_a_file_that_everybody_may_write_is_refused_and_the_mend_works(file: Pat
         read_keys(file)
     assert os.system(str(refused.value).partition("run: ")[2]) == 0
     assert read_keys(file).keys
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_stays_whose_it_was(file: Path) -> None:
+    """Root revokes a key of a server that runs as somebody else."""
+    key_of(file, "app", "infer")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    os.chown(file, 1234, 2345)
+    file.chmod(0o640)
+    revoke_keys(file, ["app"], datetime.now(UTC))
+    now = file.stat()
+    assert (now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)) == (1234, 2345, 0o640)
 
 
 @pytest.mark.parametrize("until", ["tomorrow", "0d", "2027-13-01"])

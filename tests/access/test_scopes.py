@@ -116,7 +116,8 @@ def spelled(path: str) -> list[str]:
     """The path, and other spellings that lead to the same route."""
     doubled = path.replace("/", "//")
     encoded = "/" + "".join(f"%{ord(c):02x}" if c.isalpha() else c for c in path[1:])
-    return [f"http://toy{each}" for each in (path, doubled, path + "/", encoded)]
+    ended = [f"{path}{end}" for end in ("/", "%0a", "%0a/", "/%0a")]
+    return [f"http://toy{each}" for each in (path, doubled, encoded, *ended)]
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), TABLE)
@@ -142,11 +143,9 @@ async def test_a_route_asks_for_its_scope(
             method, url_of(path), headers=bearer(keys[scope]), **body
         )
         assert reply.status_code not in (401, 403)
-        others = await keyed.client.request(
-            method, url_of(path), headers=bearer(keys["others"]), **body
-        )
-        if "{model" in path:
-            assert others.status_code == 403, "a key for other models"
+        for url in spelled(url_of(path)) if "{model" in path else ():
+            others = await keyed.client.request(method, url, headers=bearer(keys["others"]), **body)
+            assert others.status_code == 403, (url, "a key for other models")
 
 
 async def test_a_head_asks_for_what_a_get_does(keyed: Running) -> None:
@@ -197,6 +196,20 @@ async def test_a_model_that_no_path_names_is_checked_too(keyed: Running) -> None
         assert refused.status_code == 403, path
         asked = await keyed.client.post(path, json=body, headers=bearer(keys["toys"]))
         assert asked.status_code == (400 if path == "/v1/embeddings" else 200), asked.text
+
+
+async def test_a_model_may_be_called_as_the_path_to_all_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_runtimes(monkeypatch)
+    toy_bundle(tmp_path / "bundles", name="stats")
+    others = bearer(key_of(tmp_path / "keys.toml", "others", "infer", "read", models=("other*",)))
+    async with run_app(tmp_path / "bundles", api_keys=tmp_path / "keys.toml") as app:
+        assert (await app.ask([ROWS[0]], "stats", headers=others)).status_code == 403
+        for path in ("/v1/models/stats", "/v2/models/stats/config", "/v2/models/stats/stats"):
+            assert (await app.client.get(path, headers=others)).status_code == 403
+        told = (await app.client.get("/v2/models/stats", headers=others)).json()
+        assert told == {"model_stats": []}
 
 
 async def test_readiness_says_why_to_those_who_may_read(keyed: Running) -> None:

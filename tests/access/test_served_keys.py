@@ -251,6 +251,22 @@ def test_a_limited_key_knows_of_its_models_alone_over_grpc(keyed: Keyed) -> None
             assert b"penguins" in ask(call, message, "its own")[1]
 
 
+def test_two_keys_are_none_over_grpc_either(keyed: Keyed) -> None:
+    key = f"Bearer {keyed.keys['read']}"
+    with grpc.insecure_channel(keyed.server.grpc) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/RepositoryIndex")
+        call(b"", metadata=(("authorization", key),), timeout=30)
+        for twice in (
+            (("authorization", "Bearer st_wrong"), ("authorization", key)),
+            (("authorization", key), ("authorization", key)),
+            (("authorization", key), ("x-api-key", keyed.keys["read"])),
+        ):
+            with pytest.raises(grpc.RpcError) as ended:
+                call(b"", metadata=twice, timeout=30)
+            assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert "got 2 keys" in ended.value.details()
+
+
 def test_triton_s_clients_send_a_key(keyed: Keyed) -> None:
     key = keyed.keys["infer"]
     over_http = tritonclient.http.InferenceServerClient(keyed.place)

@@ -16,11 +16,13 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from support.keyed import key_of
 from support.waiting import until_here
 
 from seatrial_contracts.errors import DeclarationError, Refusal, Unavailable
 from seatrial_serve.access.access import Access
 from seatrial_serve.access.caller import Scope
+from seatrial_serve.access.keys_file import revoke_keys
 
 ISSUER, AUDIENCE = "https://login.example", "seatrial"
 PRIVATE: dict[str, Any] = {
@@ -166,6 +168,22 @@ async def test_a_key_set_that_changes_is_followed(file: Path) -> None:
         with pytest.raises(Refusal, match="unknown key"):
             await ask(access, token())
         assert (await ask(access, token("RS256", kid="new"))).name == "ann"
+
+
+async def test_a_key_is_revoked_also_while_the_key_set_cannot_be_read(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = key_of(file, "app", "infer")
+    with Access(file) as access:
+        caller, of_token = await ask(access, key), await ask(access, token())
+        jwks = file.with_name("jwks.json")
+        jwks.write_text("<html>")
+        revoke_keys(file, ["app"], datetime.now(UTC))
+        await until_here(lambda: caller.over)
+        assert "the issuer's keys are as they were: file of keys" in caplog.text
+        assert not of_token.over
+        jwks.write_text(json.dumps({"keys": [public("RS256", "new")]}))
+        await until_here(lambda: of_token.over)
 
 
 async def test_tokens_that_are_remembered_are_bounded(

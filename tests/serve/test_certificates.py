@@ -17,7 +17,7 @@ from support.tls import Authority, Pair
 from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.process.audit_lines import follow_chain
 from seatrial_serve.process.audit_log import recording
-from seatrial_serve.process.certificates import Certificates, peer_names, read_credentials
+from seatrial_serve.process.certificates import Certificates, peer_of, read_credentials
 from seatrial_serve.process.tls_files import TlsFiles
 from seatrial_serve.settings import load_settings
 
@@ -307,10 +307,10 @@ def test_the_names_of_a_client_cannot_be_confused(authority: Authority) -> None:
         "email:a@example.org",
         "cn:dns:a.example.org",
     )
-    assert peer_names(pem) == want
-    assert peer_names(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)) == want
+    assert peer_of(pem).names == want
+    assert peer_of(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).names == want
     plain = authority.issue("plain", alternative=())
-    assert peer_names(plain.certificate.read_bytes()) == ("cn:plain",)
+    assert peer_of(plain.certificate.read_bytes()).names == ("cn:plain",)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import shutil
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -169,6 +171,23 @@ def test_administration_and_feedback_refuse_every_other_sites_page(
 def test_nothing_of_administration_and_feedback_runs_by_a_get(server: Server) -> None:
     for path in (FEEDBACK, LOAD, LOAD.replace("load", "unload"), "/v2/repository/index"):
         assert requests.get(server.url + path, timeout=30).status_code in (404, 405)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here: apt-get install curl")
+@pytest.mark.parametrize(("te", "said"), [((), ""), (("-H", "te: trailers"), "grpc-status: 0")])
+def test_no_page_can_call_grpc(
+    te: tuple[str, ...], said: str, server: Server, tmp_path: Path
+) -> None:
+    """No page may write the header `te` (the Fetch standard, "forbidden request-header")."""
+    message = tmp_path / "message"
+    message.write_bytes(bytes(5))
+    call = ["curl", "-s", "-i", "--http2-prior-knowledge", "--data-binary", f"@{message}"]
+    url = f"http://{server.grpc}/inference.GRPCInferenceService/ServerLive"
+    done = subprocess.run(
+        [*call, "-H", "Content-Type: text/plain", *te, url], capture_output=True, timeout=30,
+        check=False,
+    )  # fmt: skip
+    assert (said in done.stdout.decode("latin-1")) if said else (done.stdout == b"")
 
 
 @browsers.NEEDED

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -269,6 +270,34 @@ def test_a_pair_that_is_half_written_is_said_counted_and_mended(served: Served) 
     )
     new.key.replace(served.pair.key)  # no signal: it is looked at again
     served.until(lambda: served.subject() == "mended")
+
+
+@pytest.mark.parametrize("listener", ["grpc", "metrics_url"])
+@pytest.mark.parametrize(
+    ("latest", "suites", "spoken"),
+    [
+        (ssl.TLSVersion.TLSv1_1, "DEFAULT@SECLEVEL=0", False),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-SHA", False),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-GCM-SHA256", True),
+    ],
+)
+def test_the_other_ports_refuse_old_versions_and_suites_too(
+    served: Served, listener: str, latest: ssl.TLSVersion, suites: str, spoken: bool
+) -> None:
+    port = re.findall(r":(\d+)", getattr(served.server, listener))[-1]
+    context = served.authority.client(served.client)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # TLS 1.1 is meant
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1_1, latest
+    context.set_ciphers(suites)
+    context.set_alpn_protocols(["h2"] if listener == "grpc" else ["http/1.1"])
+    with socket.create_connection(("127.0.0.1", int(port)), 10) as sock:
+        try:
+            with context.wrap_socket(sock, server_hostname="localhost") as wrapped:
+                said = wrapped.version()
+        except OSError:  # gRPC closes the connection without an alert
+            said = None
+    assert said == ("TLSv1.2" if spoken else None)
 
 
 def test_the_expiry_of_the_served_certificate_is_a_metric(served: Served) -> None:

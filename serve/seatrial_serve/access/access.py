@@ -21,7 +21,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
-from seatrial_contracts.errors import MissingExtra, Refusal, SeatrialError, Unavailable
+from seatrial_contracts.errors import (
+    DeclarationError,
+    MissingExtra,
+    Refusal,
+    SeatrialError,
+    Unavailable,
+)
 from seatrial_serve.access.caller import Caller, EndedKey, Use
 from seatrial_serve.access.keys_file import Certificate, Granted, Key, Oidc, read_keys
 from seatrial_serve.access.secret import Hash, hash_of, parts_of
@@ -260,11 +266,12 @@ class Access:
     def reload(self) -> None:
         """Read the files again. If they cannot be read, what was read before goes on."""
         before = self._state
+        stamps = stamps_of(before.files)
         try:
             state = self._read(before)
         except SeatrialError as error:
-            # said once, and tried again when a file changes
-            self._state = before._replace(stamps=stamps_of(before.files))
+            # said once, and tried again when a file has changed since before it was read
+            self._state = before._replace(stamps=stamps)
             log.error("keys are as they were: %s", error)
             record("keys_reloaded", result="refused")
             return
@@ -306,7 +313,15 @@ class Access:
             if before is not None and before.oidc == found.oidc and stamps[1:] == before.stamps[1:]:
                 tokens = before.tokens
             else:
-                tokens = open_tokens(oidc)
+                try:
+                    tokens = open_tokens(oidc)
+                except DeclarationError as error:
+                    if before is None or before.oidc != found.oidc:
+                        raise
+                    # a key that was revoked must not count on because of the issuer's file
+                    tokens = before.tokens
+                    log.error("the issuer's keys are as they were: %s", error)
+                    record("keys_reloaded", result="refused")
         return State(keys, certificates, tokens, found.oidc, files, stamps)
 
     def record_uses(self) -> None:
@@ -365,7 +380,7 @@ def again(refusal: Refusal) -> Refusal:
 
 
 def stamps_of(files: Sequence[Path]) -> tuple[object, ...]:
-    """What changes when a file changes, or when a link to it is turned to another."""
+    """What changes when a file, its owner or its mode changes, or a link to it is turned."""
     stamps: list[object] = []
     for path in files:
         try:
@@ -373,7 +388,7 @@ def stamps_of(files: Sequence[Path]) -> tuple[object, ...]:
         except OSError as error:
             stamps.append(error.errno)
         else:
-            stamps.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+            stamps.append((status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns))
     return tuple(stamps)
 
 

@@ -261,13 +261,19 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file as a whole, readable by its owner where it is new."""
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
+    """Write a file as a whole, readable by its owner where it is new.
+
+    It stays whose it was: a server that cannot read it would revoke no key.
+    """
+    before = path.stat() if path.exists() else None
     number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(number, "wb") as file:
             file.write(text.encode())
-            os.fchmod(file.fileno(), mode)
+            if before is not None:
+                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

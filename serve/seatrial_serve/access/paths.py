@@ -21,13 +21,13 @@ FILES = ("/console/static/", "/docs-static/")
 """Pages and their files: open. They hold nothing of this server, and ask for a key themselves."""
 METRICS = "/metrics"
 READS = ("GET", "HEAD")
-MODEL = re.compile(r"/v[12]/models/(?P<name>[^/:]+)(?P<rest>.*)")
-ADMINISTERED = re.compile(r"/v2/repository/models/(?P<name>[^/]+)(?P<rest>/.*)?")
+MODEL = re.compile(r"/v[12]/models/(?P<name>[^/:]+)(?P<rest>.*)", re.DOTALL)
+ADMINISTERED = re.compile(r"/v2/repository/models/(?P<name>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 MOUNTED = re.compile(r"/models/(?P<name>[^/]+)(?P<rest>/invoke)?")
 """SageMaker's paths to one of several models."""
 TASK = re.compile(r"/hf/(?P<name>[^/]+)")
-ABOUT_ALL = frozenset(("stats",))
-"""What stands in the place of a model's name below /v2/models."""
+ABOUT_ALL = "/v2/models/stats"
+"""Stands where a path names a model, and is about all of them."""
 VERBS = {":predict": Scope.INFER, ":feedback": Scope.FEEDBACK, "/infer": Scope.INFER}
 """How a path to a model, its version or its label ends."""
 INDEX = "/v2/repository/index"
@@ -58,8 +58,8 @@ class Paths:
         """What a method and a path, percent-decoded, need."""
 
     def _needed(self, method: str, path: str) -> Needed:
-        tidy = SLASHES.sub("/", path)
-        tidy = tidy.rstrip("/") or "/"
+        # the framework's router ends paths with `$`, before which a line may end
+        tidy = SLASHES.sub("/", path).rstrip("/").removesuffix("\n").rstrip("/") or "/"
         if method in READS:
             if tidy in self._open or tidy.startswith(FILES):
                 return OPEN
@@ -72,7 +72,7 @@ class Paths:
             if match is not None:
                 scope = scope_of(pattern, match, method)
                 action = action_of(match, method) if scope is Scope.ADMIN else ""
-                return Needed(scope, model_of(match), action)
+                return Needed(scope, None if tidy == ABOUT_ALL else match["name"], action)
         if tidy.startswith("/v2/repository") and tidy != INDEX:
             return Needed(Scope.ADMIN, None, OTHER)
         if tidy == "/models" and method not in READS:
@@ -98,9 +98,3 @@ def action_of(match: re.Match[str], method: str) -> str:
     if match.re is ADMINISTERED:
         return ACTIONS.get(match["rest"], OTHER) if method == "POST" else OTHER
     return "unload" if method == "DELETE" else OTHER
-
-
-def model_of(match: re.Match[str]) -> str | None:
-    """The model that a path names; None where it is about all of them."""
-    name = match["name"]
-    return None if match.re is MODEL and name in ABOUT_ALL else name

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -65,11 +66,15 @@ def address_of(context: Context, proxies: TrustedProxies | None) -> str:
 
 def headers_of(context: Context) -> Mapping[bytes, bytes]:
     """The metadata of a call, as HTTP has it, and the request id that `_answering` settled."""
-    settled = context.trailing_metadata() or ()
-    return {
-        key.encode(): value.encode("latin-1", "replace") if isinstance(value, str) else value
-        for key, value in (*(context.invocation_metadata() or ()), *settled)
-    }
+    given, settled = context.invocation_metadata(), context.trailing_metadata()
+    return dict((*pairs_of(given), *pairs_of(settled)))
+
+
+def pairs_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> Iterator[tuple[bytes, bytes]]:
+    """Metadata as headers of HTTP: each as often as it was sent."""
+    for key, value in metadata or ():
+        said = value.encode("latin-1", "replace") if isinstance(value, str) else value
+        yield key.encode(), said
 
 
 async def receive(context: Context, timeout_s: float) -> bytes:
@@ -176,7 +181,7 @@ async def let_in(
     """
     if access is None:
         return
-    headers = tuple(headers_of(context).items())
+    headers = tuple(pairs_of(context.invocation_metadata()))
     caller = await access.caller_of(headers, address, peer_names_of(context))
     ASKED_BY.set(caller)
     caller.check(scope, model)
@@ -184,10 +189,10 @@ async def let_in(
 
 
 def peer_names_of(context: Context) -> tuple[str, ...]:
-    """The names of a call's client, of its verified certificate: see `Peer.names`."""
+    """The names of a call's client, of its verified certificate: see `Peer.names_at`."""
     (certificate,) = context.auth_context().get("x509_pem_cert", (b"",))
     if not certificate:
         return ()
-    from seatrial_serve.process.certificates import peer_names
+    from seatrial_serve.process.certificates import peer_of
 
-    return peer_names(certificate)
+    return peer_of(certificate).names_at(time.time())

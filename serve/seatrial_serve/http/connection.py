@@ -57,7 +57,7 @@ To close the connection while its client still sends would reset it, and the cli
 answer (RFC 9112, 9.6).
 """
 PEER_NAMES = "seatrial.peer_names"
-"""What transports and scopes call the names of a client's verified certificate."""
+"""What transports and scopes call the names of a client's certificate, while it is valid."""
 TLS_LINES = TokenBucket(1.0)
 """When a line may say that TLS came to a port without."""
 CLIENT_HELLO = b"\x16\x03"
@@ -140,8 +140,6 @@ class StrictProtocol(HttpToolsProtocol):
         self._refused_head: Asked | None = None
         self.address: str | None = None
         """The client's."""
-        self.peer_names: tuple[str, ...] = ()
-        """Those of the client's verified certificate: `process.certificates.peer_names`."""
         self._direct, self._access = direct, access
         self._certified: Caller | None = None
         """Whom the client's certificate was found to name."""
@@ -158,7 +156,6 @@ class StrictProtocol(HttpToolsProtocol):
         """Await the first request, but not for ever."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else None
-        self.peer_names = transport.get_extra_info(PEER_NAMES) or ()
         self._socket = transport
         self.transport = ClosingTransport(transport, self)  # type: ignore[assignment]
         if len(self.connections) > self._most:
@@ -461,20 +458,27 @@ class StrictProtocol(HttpToolsProtocol):
             caller = self._caller_by_certificate()
         return caller if caller is not None and self._direct.may(caller, route) else None
 
+    @property
+    def peer_names(self) -> tuple[str, ...]:
+        """Those of the client's verified certificate, while it is valid: see `Peer.names_at`."""
+        return self._socket.get_extra_info(PEER_NAMES) or ()
+
     def _caller_by_certificate(self) -> Caller | None:
         """Whom the client's certificate names now, where that one may ask anything."""
-        if not self.peer_names or self._access is None:
+        names = self.peer_names
+        if not names or self._access is None:
             return None
         if self._certified is None or self._certified.over:
-            self._certified = self._access.by_certificate(self.peer_names)
+            self._certified = self._access.by_certificate(names)
         return self._certified
 
     def _begin_asgi(self) -> None:
         """Start the request in the application, with the headers that have come."""
         url, headers, waits = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
-        if self.peer_names:
-            self.scope[PEER_NAMES] = self.peer_names  # type: ignore[literal-required]
+        names = self.peer_names
+        if names:
+            self.scope[PEER_NAMES] = names  # type: ignore[literal-required]
         self.url, self.expect_100_continue = url, waits
         self.headers += headers
         super().on_headers_complete()

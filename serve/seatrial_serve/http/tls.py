@@ -23,7 +23,7 @@ from seatrial_serve.http.browsers import ERROR_HEADERS
 from seatrial_serve.http.connection import PEER_NAMES
 from seatrial_serve.http.headers import new_request_id
 from seatrial_serve.http.status import answer_to
-from seatrial_serve.process.certificates import Certificates, peer_of
+from seatrial_serve.process.certificates import Certificates, Peer, peer_of
 from seatrial_serve.process.token_bucket import TokenBucket
 
 log = logging.getLogger("seatrial.tls")
@@ -121,7 +121,7 @@ class TlsConnection(asyncio.Protocol):
         self._ended = False
         """Is nothing written any more?"""
         self._failed, self._dropped_bytes = False, 0
-        self._names: tuple[str, ...] = ()
+        self._peer: Peer | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Await the handshake, but not for ever."""
@@ -192,9 +192,8 @@ class TlsConnection(asyncio.Protocol):
         """The handshake has ended: the protocol above begins."""
         certificate = self._tls.getpeercert(binary_form=True)
         if certificate:
-            peer = peer_of(certificate)
-            self._names = peer.names
-            if peer.expires_s < time.time():  # of a session that was begun before
+            self._peer = peer_of(certificate)
+            if self._peer.expires_s < time.time():  # of a session that was begun before
                 self._fail("CERTIFICATE_HAS_EXPIRED")
                 return
         self._timer.cancel()
@@ -302,7 +301,7 @@ class TlsConnection(asyncio.Protocol):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """See `asyncio.BaseTransport`; also `ssl_object`, `sslcontext` and `PEER_NAMES`."""
         if name == PEER_NAMES:
-            return self._names
+            return () if self._peer is None else self._peer.names_at(time.time())
         if name == "ssl_object":
             return self._tls
         if name == "sslcontext":

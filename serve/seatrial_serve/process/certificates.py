@@ -304,6 +304,10 @@ class Peer(NamedTuple):
     expires_s: float
     """In seconds since 1970."""
 
+    def names_at(self, now_s: float) -> tuple[str, ...]:
+        """The names that count at that time: a connection may outlast its certificate."""
+        return self.names if now_s <= self.expires_s else ()
+
 
 @lru_cache(maxsize=KEPT_PEERS)
 def peer_of(certificate: bytes) -> Peer:
@@ -332,8 +336,3 @@ def names_in(certificate: x509.Certificate) -> tuple[str, ...]:
     except ValueError:
         return ()
     return (*names, *(f"cn:{each.value!s}" for each in subject))
-
-
-def peer_names(certificate: bytes) -> tuple[str, ...]:
-    """The names of a client's verified certificate, in DER or PEM: see `Peer.names`."""
-    return peer_of(certificate).names
