@@ -343,10 +343,15 @@ async def test_who_cannot_wait_is_told_when_to_come_back(tmp_path: Path, loads: 
         assert loads.count == 1  # which went on meanwhile
 
 
-async def test_a_model_that_fails_its_load_says_so(tmp_path: Path, loads: Loads) -> None:
+async def test_a_model_that_fails_its_load_says_so(
+    tmp_path: Path, loads: Loads, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serving(tmp_path) as running:
         loads.error = "no such operator"
         said = await running.ask([ROW], "one")
+        line = next(each for each in caplog.records if each.name == "seatrial.request")
+        assert line.getMessage().startswith("E_NOT_READY 503: one 1.0.0, ")
+        assert len(vars(line)["digest"]) == 64
         assert said.status_code == 503
         assert said.json()["code"] == "E_NOT_READY"
         loads.error = ""
