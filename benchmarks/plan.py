@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -83,10 +83,20 @@ def drawn(
     return [(float(t), names[place]) for t, place in zip(at, chosen, strict=True) if t < seconds]
 
 
-def read_trace(path: Path) -> list[Due]:
-    """Arrivals of a file: seconds and model a line, in any order."""
-    lines = (line.split(",") for line in path.read_text("utf-8").splitlines() if line.strip())
-    return sorted((float(at), name.strip()) for at, name in lines)
+def read_trace(path: Path, models: Container[str]) -> list[Due]:
+    """Arrivals of a file: seconds and model a line, in any order. Exits where a line is none."""
+    found = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        at, _, name = (part.strip() for part in line.partition(","))
+        if not re.fullmatch(r"\d+(\.\d+)?", at) or name not in models:
+            want = "seconds from the start and a model that has figures: 0.5,churn"
+            sys.exit(f"line {number} of {path}: got {line!r}, want {want}")
+        found.append((float(at), name))
+    if not found:
+        sys.exit(f"{path}: got no arrival, want a line for each: 0.5,churn")
+    return sorted(found)
 
 
 def quantile_ms(seconds: Sequence[float], share: float) -> float | None:
@@ -147,7 +157,7 @@ def run_simulate(asked: argparse.Namespace) -> dict[str, Any]:
     """A trace over models of which figures were read."""
     models = models_of(json.loads(asked.figures.read_text("utf-8")))
     due = (
-        read_trace(asked.trace)
+        read_trace(asked.trace, models)
         if asked.trace is not None
         else drawn(sorted(models), asked.rate, asked.seconds, asked.exponent, asked.seed)
     )

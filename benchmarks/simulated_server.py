@@ -22,7 +22,7 @@ from seatrial_serve.inference.pace import Pace
 from seatrial_serve.metrics.demand import DemandMetrics
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.entry import Entry, State
-from seatrial_serve.models.on_demand import OnDemand
+from seatrial_serve.models.on_demand import NoRoom, OnDemand
 from seatrial_serve.process.resources import plan_threads
 from seatrial_serve.scheduling.admission import Backlog
 from seatrial_serve.scheduling.batch_rule import BatchRule
@@ -193,6 +193,9 @@ class SimulatedServer:
         return task
 
     async def _load(self, entry: Entry, wanted: Callable[[], bool]) -> bool:
+        limit_bytes = self.figures.memory_bytes
+        if entry.memory_bytes > limit_bytes:
+            raise NoRoom(entry, entry.memory_bytes, limit_bytes, 0)
         with await self.demand.room(entry, wanted):
             began_s, model = self.loop.time(), self._models[entry.name]
             await self.loop.cores.work(self._load_s(model))

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from plan import drawn, fewest, models_of, told  # noqa: E402  (found through the line above)
+from plan import drawn, fewest, models_of, read_trace, told  # noqa: E402  (found through the line above)
 from simulated_server import ModelFigures, ServerFigures, simulate  # noqa: E402  (as above)
 from virtual_time import Turns, VirtualLoop  # noqa: E402  (as above)
 
@@ -84,6 +84,32 @@ def test_what_does_not_fit_is_evicted_and_memory_stays_within_its_limit() -> Non
     assert outcome.loads - outcome.evictions == outcome.held == 10
     assert outcome.evictions > 10
     assert outcome.most_bytes == 10 * MB
+
+
+def test_a_model_larger_than_the_memory_is_refused_and_keeps_no_other_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    models = {"large": QUICK._replace(memory_bytes=11 * MB), "m": QUICK}
+    outcome = simulate(SERVER, models, [(0.0, "large"), (1.0, "m"), (2.0, "large"), (3.0, "m")])
+    answered = [(each.model, each.seconds >= 0) for each in outcome.came]
+    assert sorted(answered) == [("large", False)] * 2 + [("m", True)] * 2
+    assert (outcome.loads, outcome.held) == (1, 1)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("trace", "said"),
+    [
+        ("0.5,m\n1,n\n", "line 2 of .*: got '1,n', want .* a model that has figures"),
+        ("soon,m\n", "line 1 of .*: got 'soon,m', want seconds"),
+        ("m\n", "line 1 of .*: got 'm'"),
+        ("\n", "got no arrival"),
+    ],
+)
+def test_a_trace_that_is_none_is_told_where(tmp_path: Path, trace: str, said: str) -> None:
+    (tmp_path / "trace.csv").write_text(trace)
+    with pytest.raises(SystemExit, match=said):
+        read_trace(tmp_path / "trace.csv", {"m"})
 
 
 def test_what_comes_before_a_trace_fills_the_memory_and_is_not_counted() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from seatrial_serve.engines.host import EngineHost
 from seatrial_serve.engines.loader import EngineLoader
 from seatrial_serve.engines.queue import EngineQueue
 from seatrial_serve.engines.spread import SpreadQueue
+from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.runtimes.fake import FakeRuntime
@@ -295,6 +297,11 @@ async def test_a_lost_engine_fails_what_it_has_and_is_followed_by_the_next(
         assert not front.engine.healthy
         with pytest.raises(Unavailable, match="not there"):
             await front.ask(2)
+        model: Any = SimpleNamespace(engine=front.engine)
+        entry = Entry("toy", "1.0.0", Path(), state=State.READY, model=model)
+        with pytest.raises(Unavailable) as turned_away:
+            entry.ready_model()
+        assert turned_away.value.retry_after_s == lost.value.retry_after_s
         held.gate.set()
         await house.close()
         await house.open()

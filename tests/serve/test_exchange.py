@@ -18,7 +18,7 @@ from support.toys import toy_bundle
 
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT
-from seatrial_contracts.contract import DEFAULT_BODY_BYTES
+from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.api.grpc_call import client_of, receive
 from seatrial_serve.api.grpc_health import MOST_OF_CLIENT, HealthService, Status
@@ -343,6 +343,24 @@ def test_grpc_takes_messages_as_long_as_the_longest_body_of_a_model_in_the_folde
     contract = tmp_path / "large" / "1.0.0" / CONTRACT
     contract.write_bytes(contract.read_bytes().replace(b"8388608", b"8388609"))  # not as sealed
     assert expected() == DEFAULT_BODY_BYTES
+
+
+def test_a_contract_that_many_bundles_have_is_read_once_for_grpc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        toy_bundle(tmp_path, name=f"toy{number}")
+    toy_bundle(tmp_path, name="large", limits=st.Limits(max_body_bytes=2 * DEFAULT_BODY_BYTES))
+    repository, read = Repository(Sources((str(tmp_path),))), list[bytes]()
+    from_json = Contract.from_json
+
+    def counted(data: bytes) -> Contract:
+        read.append(data)
+        return from_json(data)
+
+    monkeypatch.setattr(Contract, "from_json", counted)
+    assert repository.expected_body_bytes() == 2 * DEFAULT_BODY_BYTES
+    assert len(read) == 2
 
 
 async def test_a_model_whose_bodies_are_longer_than_grpc_takes_is_named_once(

@@ -343,10 +343,15 @@ async def test_who_cannot_wait_is_told_when_to_come_back(tmp_path: Path, loads: 
         assert loads.count == 1  # which went on meanwhile
 
 
-async def test_a_model_that_fails_its_load_says_so(tmp_path: Path, loads: Loads) -> None:
+async def test_a_model_that_fails_its_load_says_so(
+    tmp_path: Path, loads: Loads, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serving(tmp_path) as running:
         loads.error = "no such operator"
         said = await running.ask([ROW], "one")
+        line = next(each for each in caplog.records if each.name == "seatrial.request")
+        assert line.getMessage().startswith("E_NOT_READY 503: one 1.0.0, ")
+        assert len(vars(line)["digest"]) == 64
         assert said.status_code == 503
         assert said.json()["code"] == "E_NOT_READY"
         loads.error = ""
@@ -557,6 +562,51 @@ class Simulated:
         assert entry.model is not None
         entry.model.backlog.since_s = self.now
         return True
+
+
+async def test_who_waits_behind_other_loads_is_told_by_what_loads_take_by_now() -> None:
+    now, gate = 0.0, asyncio.Semaphore(0)
+
+    async def load(entry: Entry, _wanted: Callable[[], bool]) -> bool:
+        nonlocal now
+        await gate.acquire()
+        now += 0.1
+        entry.load_s, entry.memory_bytes = 0.1, MIB
+        demand.hold(entry)
+        return True
+
+    async def unload(_entry: Entry) -> None:
+        raise AssertionError("there is room for all")
+
+    demand = OnDemand(
+        load, unload, asyncio.ensure_future, 100 * MIB, DemandMetrics(Metrics(on=False)),
+        clock=lambda: now,
+    )  # fmt: skip
+    entries = [Entry(f"m{place}", "1.0.0", Path(), demand=demand) for place in range(40)]
+
+    async def told_s(entry: Entry) -> float:
+        with pytest.raises(Unavailable) as refused:
+            await demand.wait(entry, now + 0.01)
+        return refused.value.retry_after_s
+
+    first = [await told_s(entry) for entry in entries]
+    assert first == [pytest.approx(place + 1) for place in range(40)]  # none was measured yet
+    for _ in range(20):
+        gate.release()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert demand.held_bytes == 20 * MIB
+    assert await told_s(entries[39]) == pytest.approx(2, rel=0.2)  # 20 loads of 0.1 s
+    now += 0.07
+    assert await told_s(entries[20]) == pytest.approx(0.1)  # it has run for 0.07 s already
+    assert await told_s(entries[21]) == pytest.approx(0.14, rel=0.2)
+    waits = asyncio.create_task(demand.wait(entries[39], now + 3))
+    for _ in range(20):
+        gate.release()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await waits
+    assert now == pytest.approx(4.07)
 
 
 async def test_a_burst_over_more_models_than_fit_does_not_thrash() -> None:

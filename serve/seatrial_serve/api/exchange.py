@@ -185,7 +185,7 @@ class Exchange:
         Raises `Refusal` or `Unavailable`.
         """
         record, entry, headers = self.record, self.entry, self.headers
-        record.model = entry.model if entry is not None else None
+        record.entry, record.model = entry, entry.model if entry is not None else None
         model = record.model = self.model = self.ready_model()
         by_row = HEADER in headers and asks_for_parts(headers)
         deadline_s = record.began_s + self.timeout_s()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from seatrial_contracts.bundle import Bundle, folder_bundle
+from seatrial_contracts.bundle import CONTRACT, Bundle, folder_bundle
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.identities import Identities
 from seatrial_serve.models.entry import Entry
@@ -35,6 +35,12 @@ class Described:
         Raises a `SeatrialError`.
         """
         return self.bundle.contract
+
+    @property
+    def contract_sha256(self) -> str:
+        """Which contract it is, if its file is verified as it is read; empty if nobody knows."""
+        sealed = CONTRACT in self.bundle.manifest.files
+        return self.bundle.verified_sha256(CONTRACT) if sealed else ""
 
     @property
     def most_body_bytes(self) -> int:

@@ -12,6 +12,9 @@ from seatrial_serve.metrics.standing import GateResult, Held, Standing
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.trust.signed import Signed
 
+SOON_S = 2.0
+"""After how many seconds a client may try again: a load, or a runtime's new start, ends by then."""
+
 
 class State(StrEnum):
     """Where a version stands. A READY one takes traffic, and a COLD one once it is loaded."""
@@ -125,11 +128,10 @@ class Entry:
         if self.demand is not None and self.state in (State.COLD, State.LOADING):
             raise NotLoaded(self, self.demand)
         if self.state is State.READY:
-            raise Unavailable(
-                "E_RUNTIME_DOWN", f"the runtime behind {self.name} {self.version} is not there"
-            )
+            text = f"the runtime behind {self.name} {self.version} is not there"
+            raise Unavailable("E_RUNTIME_DOWN", text, retry_after_s=SOON_S)
         text = f"{self.name} {self.version} is {self.state.lower()}" + (
             f": {self.code}" if self.code else ""
         )
         soon = self.state is State.LOADING or self.wants_runtime
-        raise Unavailable("E_NOT_READY", text, retry_after_s=2 if soon else 30)
+        raise Unavailable("E_NOT_READY", text, retry_after_s=SOON_S if soon else 30)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from seatrial_contracts.bundle import read_manifest
 from seatrial_contracts.errors import BundleError, Unavailable, sentence
@@ -42,12 +42,32 @@ class NoRoom(Unavailable):
         super().__init__("E_MEMORY", text, retry_after_s=30)
 
 
+class Work(NamedTuple):
+    """What loads take together: seconds of those that were measured before, number of the others.
+
+    The others take what a load typically takes by the time that somebody asks.
+    """
+
+    measured_s: float = 0.0
+    unmeasured: int = 0
+
+    def with_load(self, load_s: float) -> Work:
+        """The same and one load more; `load_s`: what it took before, 0 if nobody measured it."""
+        return Work(self.measured_s + load_s, self.unmeasured + (not load_s))
+
+    def seconds(self, typical_s: float) -> float:
+        """How long the loads take, one after another."""
+        return self.measured_s + self.unmeasured * typical_s
+
+
 class Load:
     """A load that somebody waits for."""
 
-    def __init__(self, entry: Entry, expected_s: float, ends_s: float) -> None:
-        """`ends_s`: when it is expected to end, a time of the clock."""
-        self.entry, self.expected_s, self.ends_s = entry, expected_s, ends_s
+    def __init__(self, entry: Entry, ahead: Work) -> None:
+        """`ahead`: all loads that were asked for before it, also those that have ended."""
+        self.entry, self.ahead, self.measured_s = entry, ahead, entry.load_s
+        self.began_s: float | None = None
+        """When its turn came, a time of the clock; None before that."""
         self.wanted_until_s = 0.0
         """When the last of those that wait, or were told to come back, has given up."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -87,6 +107,9 @@ class OnDemand:
         self._stops, self._clock = stops, clock
         self._slots, self._at_once = asyncio.Semaphore(loads_at_once), loads_at_once
         self._loads: dict[Entry, Load] = {}
+        self._running: set[Load] = set()
+        self._asked_for, self._ended = Work(), Work()
+        """All loads that were ever asked for, and those that have ended."""
         self._held: set[Entry] = set()
         self._reserved_bytes, self._typical_s = 0, TYPICAL_S
         metrics.watch(
@@ -106,7 +129,7 @@ class OnDemand:
         """
         begin = self._clock()
         load = self._loads.get(entry) or self._asked(entry)
-        left_s = load.ends_s - begin
+        left_s = self._left_s(load)
         if begin + max(left_s, 0.0) > deadline_s:
             load.wanted_until_s = max(load.wanted_until_s, begin + 2 * left_s + PATIENCE_S)
             self._metrics.waited("refused", 0.0)
@@ -118,25 +141,45 @@ class OnDemand:
                 await asyncio.shield(load.done)
         except TimeoutError:
             self._metrics.waited("late", self._clock() - begin)
-            raise being_loaded(entry, max(load.ends_s - self._clock(), load.expected_s)) from None
+            left_s = max(self._left_s(load), self._expected_s(load))
+            raise being_loaded(entry, left_s) from None
         self._metrics.waited("loaded", self._clock() - begin)
 
     def _asked(self, entry: Entry) -> Load:
         """Begin a load."""
         if self._stops():
             raise Unavailable("E_NOT_READY", "this server stops, and loads nothing any more")
-        expected_s, now = entry.load_s or self._typical_s, self._clock()
-        before_s = sum(load.expected_s for load in self._loads.values()) / self._at_once
-        load = self._loads[entry] = Load(entry, expected_s, now + before_s + expected_s)
+        load = self._loads[entry] = Load(entry, self._asked_for)
+        self._asked_for = self._asked_for.with_load(load.measured_s)
         entry.being_loaded = True
         self._spawn(self._run(load))
         return load
+
+    def _expected_s(self, load: Load) -> float:
+        """What a load takes once its turn has come."""
+        return load.measured_s or self._typical_s
+
+    def _left_s(self, load: Load) -> float:
+        """In how many seconds a load ends, by what loads take by now; below zero: it is late."""
+        expected_s, now = self._expected_s(load), self._clock()
+        if load.began_s is not None:
+            return expected_s - (now - load.began_s)
+        spent_s = sum(
+            min(now - each.began_s, self._expected_s(each))
+            for each in self._running
+            if each.began_s is not None
+        )
+        ended_s = self._ended.seconds(self._typical_s) + spent_s
+        ahead_s = load.ahead.seconds(self._typical_s) - ended_s
+        return max(ahead_s, 0.0) / self._at_once + expected_s
 
     async def _run(self, load: Load) -> None:
         """Load once it is this load's turn, if somebody still waits; then tell all who do."""
         entry, error = load.entry, None
         try:
             async with self._slots:
+                load.began_s = self._clock()
+                self._running.add(load)
                 if self._wanted(load) and await self._load(entry, partial(self._wanted, load)):
                     self._metrics.loaded(entry.name, entry.version, entry.load_s)
         except Unavailable as unavailable:
@@ -146,6 +189,8 @@ class OnDemand:
             error = Unavailable("E_NOT_READY", f"{entry.name} {entry.version} did not load")
         finally:
             del self._loads[entry]
+            self._running.discard(load)
+            self._ended = self._ended.with_load(load.measured_s)
             entry.being_loaded = False
         if error is not None:
             load.done.set_exception(error)

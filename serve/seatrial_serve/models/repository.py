@@ -202,12 +202,16 @@ class Repository:
 
         It is at least what models take by default. Of a version that is not loaded, the contract
         counts as far as it may be believed: see `describe`. One that may not be is passed over; it
-        fails when it is loaded, and the failure says why.
+        fails when it is loaded, and the failure says why. A contract of many bundles is read once.
         """
-        largest = DEFAULT_BODY_BYTES
+        largest, read = DEFAULT_BODY_BYTES, set[str]()
         for entry in self:
             try:
-                largest = max(largest, self.describe(entry).most_body_bytes)
+                found = self.describe(entry)
+                contract = found.contract_sha256
+                if contract not in read:
+                    largest = max(largest, found.most_body_bytes)
+                    read |= {contract} - {""}
             except SeatrialError:
                 log.debug("no contract of %s %s to believe yet", entry.name, entry.version)
         return largest

@@ -11,6 +11,7 @@ from seatrial_serve.scheduling.ticket import BatchInfo
 
 if TYPE_CHECKING:
     from seatrial_serve.models.answer import Answer
+    from seatrial_serve.models.entry import Entry
     from seatrial_serve.models.request import Given
     from seatrial_serve.models.served_model import ServedModel
 
@@ -29,6 +30,8 @@ class RequestRecord:
     began_s: float
     traceparent: str | None = None
     """The header of W3C Trace Context, as the client sent it."""
+    entry: Entry | None = None
+    """The version that it is for, loaded or not; None where there is none."""
     model: ServedModel | None = None
     given: Given | None = None
     """What it asked, as validated; None where it did not come so far."""
@@ -54,6 +57,15 @@ class RequestRecord:
     def end(self, code: str, status: int = 0, error: BaseException | None = None) -> None:
         """It ended so, now; without a code, its client left."""
         self.code, self.status, self.error, self.ended_s = code, status, error, now_s()
+
+    @property
+    def named(self) -> tuple[str, str, str] | None:
+        """Name, version and digest of what it is for; None where that is not there."""
+        if self.model is not None:
+            return self.model.name, self.model.version, self.model.bundle.digest
+        if self.entry is not None:
+            return self.entry.name, self.entry.version, self.entry.digest
+        return None
 
     @property
     def seconds(self) -> float:

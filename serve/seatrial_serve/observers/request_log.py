@@ -66,12 +66,7 @@ def level_of(record: RequestRecord) -> int:
 
 def facts(record: RequestRecord) -> dict[str, Any]:
     """The fields of a line."""
-    model = record.model
-    named = (
-        {"model": model.name, "model_version": model.version, "digest": model.bundle.digest}
-        if model is not None
-        else {}
-    )
+    named = dict(zip(("model", "model_version", "digest"), record.named or (), strict=False))
     timings = {f"{name}_s": round(seconds, 6) for name, seconds in record.timings.items()}
     return {
         "request_id": record.request_id,

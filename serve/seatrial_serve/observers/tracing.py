@@ -98,16 +98,8 @@ def _at(zero_ns: int, seconds: float) -> int:
 
 def attributes(record: RequestRecord) -> dict[str, str | int]:
     """What a request's span says of it: never what the client sent."""
-    model = record.model
-    named = (
-        {
-            "seatrial.model": model.name,
-            "seatrial.version": model.version,
-            "seatrial.digest": model.bundle.digest,
-        }
-        if model is not None
-        else {}
-    )
+    names = ("seatrial.model", "seatrial.version", "seatrial.digest")
+    named = dict(zip(names, record.named or (), strict=False))
     return {
         "http.request.method": "POST",
         "http.route": record.route,
