@@ -104,7 +104,9 @@ def test_graphs_of_a_bundle_that_are_alike_but_for_their_weights_are_kept_apart(
         files[f"{name}/model.onnx"], place = graph, tmp_path / name
         matrix.tofile(place)
         data[f"{name}/model.onnx.data"] = place
-    variants = tuple(Variant(name=name, format="onnx", graph=f"{name}/model.onnx") for name in names)
+    variants = tuple(
+        Variant(name=each, format="onnx", graph=f"{each}/model.onnx") for each in names
+    )
     manifest = sealed.manifest.model_copy(update={"variants": variants})
     path = write_bundle(tmp_path / "bundles", manifest, files, data).path
     cached, row = RuntimeOptions(cache=tmp_path / "graphs"), {"x": np.eye(64, dtype="f4")[0]}

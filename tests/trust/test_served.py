@@ -26,7 +26,7 @@ from support.toys import ROWS, fake_runtimes, toy_bundle, toy_golden
 
 import seatrial as st
 from seatrial_contracts.encrypt import encrypt_bundle
-from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_serve.inference import engine
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.loader import Loader
@@ -302,6 +302,21 @@ def test_of_two_processes_that_serve_at_once_the_higher_version_is_recorded(
     found = SeenVersions(tmp_path / "state" / "seen").highest("toy")
     assert found is not None
     assert found.version == "1.2.0"
+
+
+def test_of_two_processes_that_load_other_bytes_of_a_version_at_once_one_serves(
+    tmp_path: Path,
+) -> None:
+    one, other = (SeenVersions(tmp_path / "state" / "seen") for _ in range(2))
+    for seen, digest in ((one, "a" * 64), (other, "b" * 64)):
+        seen.check("toy", "1.0.0", digest, lambda *_: False)
+    one.remember("toy", "1.0.0", "a" * 64)
+    with pytest.raises(BundleError, match=f"after {'a' * 16} was served") as refused:
+        other.remember("toy", "1.0.0", "b" * 64)
+    assert refused.value.code == "E_ROLLBACK"
+    found = other.highest("toy")
+    assert found is not None
+    assert found.digest == "a" * 64
 
 
 # --- stores
