@@ -183,6 +183,33 @@ async def test_versions_beside_the_highest_are_no_rollback(tmp_path: Path, keys:
             assert {each["state"] for each in (await states(running)).values()} == {"READY"}
 
 
+async def test_versions_in_memory_go_on_without_the_highest_until_the_next_start(
+    tmp_path: Path, keys: Keys
+) -> None:
+    put(tmp_path, "1.0.0", keys)
+    new = put(tmp_path, "1.1.0", keys)
+    async with serving(tmp_path, keys, versions="all") as running:
+        assert await version_of(running) == "1.1.0"
+        shutil.rmtree(new.path)
+        await running.lifecycle.reload()
+        assert await version_of(running) == "1.0.0"
+    async with serving(tmp_path, keys, versions="all") as running:
+        assert (await states(running))["1.0.0"]["code"] == "E_ROLLBACK"
+
+
+@pytest.mark.parametrize(("named", "ready"), [("toy", 200), ("other", 503)])
+async def test_a_policy_is_about_the_sealed_name_whatever_clients_say(
+    named: str, ready: int, tmp_path: Path, keys: Keys
+) -> None:
+    put(tmp_path, "1.0.0", keys)
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'[[signer]]\nname = "us"\nkey = "{keys.public}"\nmodels = ["{named}"]\n')
+    options = {"require_signature": policy, "model_name": "other"}
+    async with run_app(tmp_path / "bundles", **options) as running:
+        reply = await running.client.get("/v2/models/other/ready")
+        assert reply.status_code == ready
+
+
 async def test_other_bytes_of_a_version_that_was_served_are_refused(
     tmp_path: Path, keys: Keys
 ) -> None:
