@@ -382,10 +382,12 @@ def test_tensorrts_engines_are_kept_by_graph_device_and_versions(
         folder(devices=(1,)),
         folder(provider_options=(("trt_fp16_enable", "1"),)),
         folder(max_rows=8),
+        folder(data=Path("model.onnx.data"), data_sha256="0" * 64),
+        folder(data=Path("model.onnx.data"), data_sha256="1" * 64),
     }
     facts[0] = "NVIDIA H100, driver 580, TensorRT 101300"
     others.add(folder())
-    assert len(others | {first}) == 6
+    assert len(others | {first}) == 8
     facts[0] = None  # type: ignore[call-overload]
     load(provider=TENSORRT, cache=tmp_path / "graphs")
     assert "trt_engine_cache_enable" not in cards.opened[-1][1]

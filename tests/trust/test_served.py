@@ -26,7 +26,7 @@ from support.toys import ROWS, fake_runtimes, toy_bundle, toy_golden
 
 import seatrial as st
 from seatrial_contracts.encrypt import encrypt_bundle
-from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_serve.inference import engine
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.loader import Loader
@@ -183,6 +183,33 @@ async def test_versions_beside_the_highest_are_no_rollback(tmp_path: Path, keys:
             assert {each["state"] for each in (await states(running)).values()} == {"READY"}
 
 
+async def test_versions_in_memory_go_on_without_the_highest_until_the_next_start(
+    tmp_path: Path, keys: Keys
+) -> None:
+    put(tmp_path, "1.0.0", keys)
+    new = put(tmp_path, "1.1.0", keys)
+    async with serving(tmp_path, keys, versions="all") as running:
+        assert await version_of(running) == "1.1.0"
+        shutil.rmtree(new.path)
+        await running.lifecycle.reload()
+        assert await version_of(running) == "1.0.0"
+    async with serving(tmp_path, keys, versions="all") as running:
+        assert (await states(running))["1.0.0"]["code"] == "E_ROLLBACK"
+
+
+@pytest.mark.parametrize(("named", "ready"), [("toy", 200), ("other", 503)])
+async def test_a_policy_is_about_the_sealed_name_whatever_clients_say(
+    named: str, ready: int, tmp_path: Path, keys: Keys
+) -> None:
+    put(tmp_path, "1.0.0", keys)
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'[[signer]]\nname = "us"\nkey = "{keys.public}"\nmodels = ["{named}"]\n')
+    options = {"require_signature": policy, "model_name": "other"}
+    async with run_app(tmp_path / "bundles", **options) as running:
+        reply = await running.client.get("/v2/models/other/ready")
+        assert reply.status_code == ready
+
+
 async def test_other_bytes_of_a_version_that_was_served_are_refused(
     tmp_path: Path, keys: Keys
 ) -> None:
@@ -302,6 +329,21 @@ def test_of_two_processes_that_serve_at_once_the_higher_version_is_recorded(
     found = SeenVersions(tmp_path / "state" / "seen").highest("toy")
     assert found is not None
     assert found.version == "1.2.0"
+
+
+def test_of_two_processes_that_load_other_bytes_of_a_version_at_once_one_serves(
+    tmp_path: Path,
+) -> None:
+    one, other = (SeenVersions(tmp_path / "state" / "seen") for _ in range(2))
+    for seen, digest in ((one, "a" * 64), (other, "b" * 64)):
+        seen.check("toy", "1.0.0", digest, lambda *_: False)
+    one.remember("toy", "1.0.0", "a" * 64)
+    with pytest.raises(BundleError, match=f"after {'a' * 16} was served") as refused:
+        other.remember("toy", "1.0.0", "b" * 64)
+    assert refused.value.code == "E_ROLLBACK"
+    found = other.highest("toy")
+    assert found is not None
+    assert found.digest == "a" * 64
 
 
 # --- stores

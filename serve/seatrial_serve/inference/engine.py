@@ -26,7 +26,7 @@ from seatrial_contracts.host_stage import (
     in_batches,
 )
 from seatrial_contracts.kinds.kind import Array
-from seatrial_contracts.manifest import ONNX
+from seatrial_contracts.manifest import ONNX, data_name
 from seatrial_serve.inference.row_encoder import REMOTE_ANSWER, RowEncoder
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.onnx import load_kept
@@ -258,7 +258,10 @@ def load_graph(
     load = load or runtimes()[ONNX]
     data, verified = bundle.weights(graph), bundle.verified_sha256(graph)
     check_data = partial(bundle.check_weights, graph)
-    options = replace(options, data=data, check_data=check_data, graph_sha256=verified)
+    outside = bundle.manifest.files[data_name(graph)].sha256 if data is not None else ""
+    options = replace(
+        options, data=data, data_sha256=outside, check_data=check_data, graph_sha256=verified
+    )
     kept = load_kept(options) if load is runtimes().get(ONNX) and verified else None
     if kept is not None:
         return kept

@@ -44,6 +44,8 @@ class RuntimeOptions:
 
     One in memory comes without `cache`: nothing of it may reach the disk.
     """
+    data_sha256: str = ""
+    """Of that file's bytes, as they were sealed."""
     check_data: Callable[[], None] = unchecked
     """Raises `BundleError` where that file was changed since it was verified."""
     graph_sha256: str = ""

@@ -40,6 +40,7 @@ class Seen(BaseModel):
 
 PLACE = "$XDG_STATE_HOME/seatrial/versions"
 ANYWAY = "or serve with --allow-rollback"
+MEND = f"seal what it holds under a higher version, {ANYWAY}"
 
 
 def state_folder() -> Path:
@@ -77,13 +78,11 @@ class SeenVersions:
         seen = self.highest(name)
         if seen is None or version_key(version) > seen.key:
             return
-        where, want = f"bundle {name} {version}", f"{seen.version} or a higher version"
-        mend = "seal what it holds under a higher version, or serve with --allow-rollback"
-        if version == seen.version and digest != seen.digest:
-            got = f"digest {digest[:16]}, after {seen.digest[:16]} was served as this version"
-            raise BundleError("E_ROLLBACK", where, got, "that bundle or a higher version", mend)
-        if version != seen.version and not serves(seen.version, seen.digest):
-            raise BundleError("E_ROLLBACK", where, f"{version} after {seen.version}", want, mend)
+        if version == seen.version:
+            check_digest(name, digest, seen)
+        elif not serves(seen.version, seen.digest):
+            where, want = f"bundle {name} {version}", f"{seen.version} or a higher version"
+            raise BundleError("E_ROLLBACK", where, f"{version} after {seen.version}", want, MEND)
 
     def highest(self, name: str) -> Seen | None:
         """The highest version that is known; None if there is none. Raises `BundleError`."""
@@ -95,13 +94,16 @@ class SeenVersions:
     def remember(self, name: str, version: str, digest: str) -> None:
         """Take in a version that is to be served now.
 
-        A higher one that another process has taken in meanwhile stays. Raises `BundleError`.
+        A higher one that another process has taken in meanwhile stays. Raises `BundleError`, also
+        where another process has taken in other bytes of this version.
         """
         now, seen = Seen(version=version, digest=digest), self.highest(name)
         if now != seen and (seen is None or now.key >= seen.key):
             try:
                 with locked_private(self._folder):
                     seen = self.highest(name)
+                    if seen is not None and seen.version == version:
+                        check_digest(name, digest, seen)
                     if seen is None or now.key >= seen.key:
                         self._keep(name, now)
             except (NotPrivate, OSError) as error:
@@ -136,6 +138,14 @@ class SeenVersions:
             got = "a record of served versions that is damaged, or not the server's alone to write"
             mend = f"look into {PLACE}/{name}.json, and remove it if nothing newer was served"
             raise unusable(name, got, mend) from None
+
+
+def check_digest(name: str, digest: str, seen: Seen) -> None:
+    """Raise `BundleError` for other bytes of a version than those that were served as it."""
+    if digest != seen.digest:
+        where, want = f"bundle {name} {seen.version}", "that bundle or a higher version"
+        got = f"digest {digest[:16]}, after {seen.digest[:16]} was served as this version"
+        raise BundleError("E_ROLLBACK", where, got, want, MEND)
 
 
 def unusable(name: str, got: str, mend: str) -> BundleError:

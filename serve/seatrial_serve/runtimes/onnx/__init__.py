@@ -165,11 +165,8 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
 
 
 def _key(graph_sha256: str, options: RuntimeOptions) -> str:
-    """What a graph is kept under.
-
-    The weights that lie outside of the graph are those of the bundle.
-    """
-    outside = [] if options.data is None else [options.serves[2]]
+    """What a graph is kept under, with the weights that lie outside of it."""
+    outside = [] if options.data is None else [options.data_sha256]
     facts = [graph_sha256, *outside, *options.providers, _machine()]
     return sha256("\n".join(facts).encode())
 

@@ -34,8 +34,7 @@ def engine_folder(graph: bytes, options: RuntimeOptions, device: int) -> Path | 
         )
         return None
     chosen = [f"{name}={value}" for name, value in sorted(options.provider_options)]
-    # The weights that lie outside of the graph are those of the bundle.
-    outside = [] if options.data is None else [options.serves[2]]
+    outside = [] if options.data is None else [options.data_sha256]
     facts = [sha256(graph), *outside, str(device), machine, str(options.max_rows), *chosen]
     return find_or_make(
         options.cache.with_name("engines"), sha256("\n".join(facts).encode()), _leave_empty
