@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +22,7 @@ from support.toys import ROWS, fake_runtimes, toy_bundle
 from seatrial_serve.access.caller import Scope
 from seatrial_serve.access.paths import Paths
 from seatrial_serve.api.fast_path import ROUTES
+from seatrial_serve.api.openapi import ApiDocument
 from seatrial_serve.api.routes import client_routes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -187,6 +190,42 @@ async def test_a_limited_key_knows_of_its_models_alone(keyed: Running) -> None:
         assert reply.status_code == 403
 
 
+async def test_a_model_that_comes_while_the_document_is_written_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader whose key is for all models so far waits behind one who may read all."""
+    fake_runtimes(monkeypatch)
+    toy_bundle(tmp_path / "bundles")
+    file = tmp_path / "keys.toml"
+    every, toys = (
+        bearer(key_of(file, name, "read", models=models))
+        for name, models in (("every", ()), ("toys", ("toy*",)))
+    )
+    write, begun, go_on = ApiDocument._write, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(document: ApiDocument, *given: Any) -> Any:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(20)
+        return write(document, *given)
+
+    async with run_app(tmp_path / "bundles", api_keys=file) as app:
+        monkeypatch.setattr(ApiDocument, "_write", slow)
+        page = lambda key: asyncio.create_task(app.client.get("/openapi.json", headers=key))
+        first = page(every)
+        await begun.wait()
+        toy_bundle(tmp_path / "bundles", name="toy-too")
+        await app.lifecycle.reload()  # so that the page is written anew for whoever comes
+        later = page(every), page(toys)
+        await asyncio.sleep(0.3)
+        toy_bundle(tmp_path / "bundles", name="secret")
+        await app.lifecycle.reload()
+        go_on.set()
+        assert "secret" not in (await later[1]).text
+        assert "secret" in (await later[0]).text
+        assert (await first).status_code == 200
+
+
 async def test_a_model_that_no_path_names_is_checked_too(keyed: Running) -> None:
     """The default model, and one that the body names."""
     keys: dict[str, str] = keyed.keys  # type: ignore[attr-defined]
@@ -196,6 +235,66 @@ async def test_a_model_that_no_path_names_is_checked_too(keyed: Running) -> None
         assert refused.status_code == 403, path
         asked = await keyed.client.post(path, json=body, headers=bearer(keys["toys"]))
         assert asked.status_code == (400 if path == "/v1/embeddings" else 200), asked.text
+
+
+@pytest.mark.parametrize("model", ["toy", "secret"])
+async def test_a_path_to_a_model_as_predict_or_health_path_lends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    """As Vertex AI is told of TensorFlow Serving's paths."""
+    fake_runtimes(monkeypatch)
+    for name in ("secret", "toy"):
+        toy_bundle(tmp_path / "bundles", name=name)
+    file, path = tmp_path / "keys.toml", f"/v1/models/{model}"
+    others = bearer(key_of(file, "others", "infer", models=("other*",)))
+    mine = bearer(key_of(file, "mine", "infer", models=(model,)))
+    rows = {"instances": [ROWS[0]]}
+    async with run_app(
+        tmp_path / "bundles", api_keys=file, predict_path=f"{path}:predict", health_path=path
+    ) as app:
+        for url in spelled(f"{path}:predict"):
+            assert (await app.client.post(url, json=rows)).status_code == 401, url
+            assert (await app.client.post(url, json=rows, headers=others)).status_code == 403, url
+        reply = await app.client.post(f"{path}:predict", json=rows, headers=mine)
+        assert reply.status_code == 200
+        for url in spelled(path):
+            reply = await app.client.get(url)
+            assert "contract" not in reply.text, url
+        assert (await app.client.get(path)).json() == {"ready": True, "draining": False}
+
+
+async def test_a_path_below_a_model_as_predict_path_needs_the_default_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_runtimes(monkeypatch)
+    toy_bundle(tmp_path / "bundles")
+    file, path = tmp_path / "keys.toml", "/v1/models/a/score"
+    keys = {
+        models: bearer(key_of(file, models, "infer", models=(models,))) for models in ("a", "toy")
+    }
+    rows = {"instances": [ROWS[0]]}
+    async with run_app(tmp_path / "bundles", api_keys=file, predict_path=path) as app:
+        assert (await app.client.post(path, json=rows, headers=keys["toy"])).status_code == 200
+        assert (await app.client.post(path, json=rows, headers=keys["a"])).status_code == 403
+        assert (await app.client.get(path, headers=keys["toy"])).status_code == 403
+
+
+async def test_a_model_is_not_lent_out_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a key for other models, which may load what is its own."""
+    fake_runtimes(monkeypatch)
+    folders = {
+        name: toy_bundle(tmp_path / "bundles", name=name).path for name in ("secret", "mine")
+    }
+    file = tmp_path / "keys.toml"
+    mine = bearer(key_of(file, "mine", "infer", "admin", models=("mine*",)))
+    async with run_app(tmp_path / "bundles", api_keys=file, multi_model=True) as app:
+        for name, status in (("secret", 403), ("mine", 200)):
+            asked = {"model_name": "mine-too", "url": str(folders[name])}
+            reply = await app.client.post("/models", json=asked, headers=mine)
+            assert reply.status_code == status, reply.text
+        assert app.repository.names == ["mine-too"]
 
 
 async def test_a_model_may_be_called_as_the_path_to_all_statistics(

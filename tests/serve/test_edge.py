@@ -339,6 +339,30 @@ async def test_a_client_has_its_connections_through_all_proxies_and_others_have_
         await until_here(lambda: places.taken == 0)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"X-Forwarded-For: 203.0.113.1\r\nForwarded: for=198.51.100.7\r\n", b'Forwarded: "\r\n'],
+    ids=["nothing", "two things", "nothing that is well-formed"],
+)
+async def test_whom_a_proxy_does_not_name_has_the_connections_of_one_address(said: bytes) -> None:
+    """A client that makes the headers disagree has no more than others."""
+    places, direct = Places(1), Answering()
+    request = asks("203.0.113.1").replace(b"X-Forwarded-For: 203.0.113.1\r\n", said)
+    async with proxied(echo, places, direct) as place:
+        opened = [await asyncio.open_connection(*place) for _ in range(2)]
+        assert places.taken == 0
+        opened[0][1].write(request)
+        await until_here(lambda: direct.asked)
+        opened[1][1].write(request)
+        ((status, said_of_it),) = await replies(opened[1][0], 1)
+        assert (status, said_of_it["code"]) == (503, "E_CONNECTIONS")
+        assert direct.answer() == "127.0.0.1"
+        assert (await replies(opened[0][0], 1))[0][0] == 200
+        assert places.taken == 0
+        for _, writer in opened:
+            writer.close()
+
+
 async def test_who_is_no_proxy_counts_by_its_address_whatever_it_says() -> None:
     places, direct, state = Places(1), Answering(), ServerState()
     make = partial(

@@ -176,6 +176,20 @@ async def test_the_truth_of_a_partial_answer_is_one_a_row_and_counts_where_there
     }
 
 
+async def test_models_that_are_asked_by_one_id_are_told_of_each(
+    tmp_path: Path, pet_runtime: FakeRuntime
+) -> None:
+    """A client of another model, which sends the id, takes nothing away."""
+    pets(tmp_path)
+    pets(tmp_path, name="strays")
+    async with run_app(tmp_path, feedback_answers=3) as app:
+        for model in ("pets", "strays"):
+            await app.ask(ROWS[:1], model=model, headers={"X-Request-Id": "visit-7"})
+        for model, status in (("strays", 200), ("strays", 404), ("pets", 200), ("pets", 404)):
+            told = await tell(app, [{"pet": "cat"}], model=model, request_id="visit-7")
+            assert told.status_code == status, told.text
+
+
 async def test_only_the_last_answers_are_remembered(app: Running) -> None:
     ids = [(await app.ask(ROWS[:1], model="pets")).headers["x-request-id"] for _ in range(5)]
     known = [(await tell(app, [{"pet": "cat"}], request_id=each)).status_code for each in ids]

@@ -65,19 +65,30 @@ class Paths:
                 return OPEN
             if tidy == METRICS:
                 return Needed(Scope.METRICS)
-        if tidy in self._asked:
+        named = of_a_model(method, tidy)
+        # an operator's path may be one to a model, which the model's own route answers first
+        if tidy in self._asked and (
+            named is None or (method == "POST" and named.scope is Scope.READ)
+        ):
             return Needed(Scope.INFER)
-        for pattern in (ADMINISTERED, MODEL, TASK, MOUNTED):
-            match = pattern.fullmatch(tidy)
-            if match is not None:
-                scope = scope_of(pattern, match, method)
-                action = action_of(match, method) if scope is Scope.ADMIN else ""
-                return Needed(scope, None if tidy == ABOUT_ALL else match["name"], action)
+        if named is not None:
+            return named
         if tidy.startswith("/v2/repository") and tidy != INDEX:
             return Needed(Scope.ADMIN, None, OTHER)
         if tidy == "/models" and method not in READS:
             return Needed(Scope.ADMIN, None, "load" if method == "POST" else OTHER)
         return Needed(Scope.READ)
+
+
+def of_a_model(method: str, tidy: str) -> Needed | None:
+    """What a path that names a model needs; None for one that names none."""
+    for pattern in (ADMINISTERED, MODEL, TASK, MOUNTED):
+        match = pattern.fullmatch(tidy)
+        if match is not None:
+            scope = scope_of(pattern, match, method)
+            action = action_of(match, method) if scope is Scope.ADMIN else ""
+            return Needed(scope, None if tidy == ABOUT_ALL else match["name"], action)
+    return None
 
 
 def scope_of(pattern: re.Pattern[str], match: re.Match[str], method: str) -> Scope:

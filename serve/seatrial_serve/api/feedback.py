@@ -81,7 +81,7 @@ class FeedbackApi:
             answered = tellable.whole(await answer_again(asked, told.instances))
         right, wrong = feedback.learn(answered, told.truth, told.slices)
         if told.request_id:
-            feedback.forget(told.request_id)
+            feedback.forget(model.name, told.request_id)
         version = answered.of.version
         return Reply(orjson.dumps({"model_version": version, "right": right, "wrong": wrong}))
 

@@ -55,6 +55,25 @@ def models_router(
 
     @reading(
         router,
+        "/v2/health/ready",
+        summary="Does every model take traffic? 503 with the reasons where not",
+        tags=["health"],
+        **NOT_READY,
+    )
+    async def ready(request: Request) -> Response:
+        good = repository.ready and not drain.draining
+        told = {"ready": good, "draining": drain.draining}
+        if may_read_all(request):
+            told |= readiness_of_all(repository)
+        return json_response(told, 200 if good else 503)
+
+    # before all others: an operator's path is open, whatever else it may name
+    for path in dict.fromkeys(filter(None, (*PROBES, health_path))):
+        summary_of = "The same for another project's prober"
+        reading(router, path, summary=summary_of, tags=["health"], **NOT_READY)(ready)
+
+    @reading(
+        router,
         "/v1/models",
         summary="The models of this server and the state of each version",
         tags=["models"],
@@ -120,24 +139,6 @@ def models_router(
     @reading(router, "/v2/health/live", summary="Is the process alive?", tags=["health"])
     async def live() -> Response:
         return json_response({"live": True})
-
-    @reading(
-        router,
-        "/v2/health/ready",
-        summary="Does every model take traffic? 503 with the reasons where not",
-        tags=["health"],
-        **NOT_READY,
-    )
-    async def ready(request: Request) -> Response:
-        good = repository.ready and not drain.draining
-        told = {"ready": good, "draining": drain.draining}
-        if may_read_all(request):
-            told |= readiness_of_all(repository)
-        return json_response(told, 200 if good else 503)
-
-    for path in dict.fromkeys(filter(None, (*PROBES, health_path))):
-        summary_of = "The same for another project's prober"
-        reading(router, path, summary=summary_of, tags=["health"], **NOT_READY)(ready)
 
     @reading(
         router,

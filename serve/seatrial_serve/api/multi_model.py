@@ -6,6 +6,7 @@ Rows are posted to `/models/{model}/invoke`, in the forms of `/invocations`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -46,9 +47,11 @@ def multi_model_router(
     async def load(request: Request) -> Response:
         named = read_named(await read_asked(request))
         with audited(audit, "load", named.model_name, request):
-            check_caller(request, Scope.ADMIN, named.model_name)
+            check = partial(check_caller, request, Scope.ADMIN)
+            check(named.model_name)
             try:
-                await lifecycle.mount(named.model_name, named.url)
+                # by the name in the bundle too: another one must not lend out a model
+                await lifecycle.mount(named.model_name, named.url, check)
             except Unavailable as error:
                 if error.code != "E_MEMORY":
                     raise

@@ -186,13 +186,12 @@ class ApiDocument:
 
         `shown`: of which models, by their names, its reader may know.
         """
-        if not all(map(shown, self._repository.names)):
-            async with self._lock:
-                return await self._written(shown)
-        wanted = self._repository.revision
         async with self._lock:
-            if self._page is None or self._page.revision < wanted:
-                self._page = await self._written(shown)
+            # of now: models may have come and gone while a page was written for another reader
+            if not all(map(shown, self._repository.names)):
+                return await self._written(shown)
+            if self._page is None or self._page.revision < self._repository.revision:
+                self._page = await self._written(lambda _: True)
             return self._page
 
     async def _written(self, shown: Callable[[str], bool]) -> Page:

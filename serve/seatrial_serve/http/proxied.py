@@ -15,8 +15,8 @@ from seatrial_serve.http.forwarded import TrustedProxies
 class ProxiedProtocol(StrictProtocol):
     """One connection, of a trusted proxy or of anybody else.
 
-    A proxy's own connections are not counted. Each counts as its client's while a request of that
-    client's is on its way.
+    A proxy's idle connections are not counted. Each counts as its client's while a request of that
+    client's is on its way, and as the proxy's own where no client is known.
     """
 
     def __init__(self, *args: Any, proxies: TrustedProxies, **options: Any) -> None:
@@ -32,8 +32,8 @@ class ProxiedProtocol(StrictProtocol):
         super().connection_made(transport)
 
     def _take_place(self, address: str | None) -> bool:
-        # that of a proxy's connection is taken for each request
-        return (bool(self._proxy) and address == self._proxy) or super()._take_place(address)
+        # that of a proxy's connection is taken for each request, also of one that names no client
+        return bool(self._proxy) or super()._take_place(address)
 
     def _knows(self, data: bytes) -> bool:
         """A proxy's heads differ by their clients: the parser reads each."""
@@ -46,7 +46,7 @@ class ProxiedProtocol(StrictProtocol):
             self.address, self.client = client, (client, 0)
             if self._holder != client:
                 self._free_place()
-                if not self._take_place(client):
+                if not super()._take_place(client):
                     self._raise(self._no_place())
         super().on_headers_complete()
 

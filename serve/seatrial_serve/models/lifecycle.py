@@ -392,8 +392,10 @@ class ModelLifecycle:
             raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "one of GET /v1/models")
         await asyncio.shield(self._spawn(self._retire_all(name)))
 
-    async def mount(self, name: str, folder: str) -> None:
+    async def mount(self, name: str, folder: str, check: Callable[[str], object]) -> None:
         """Load the bundle in a folder, and serve it under a name.
+
+        `check`: see `Sources.mount`.
 
         Raises `Refusal` for a name that is served already and for a folder elsewhere,
         `Unavailable` with E_MEMORY if there is no room for it, and `DeclarationError` or
@@ -402,7 +404,7 @@ class ModelLifecycle:
         if self._repository.find(name) is not None:
             raise Refusal("E_LOADED", "model_name", "a name that is served", "another, or DELETE")
         sources = self._repository.sources
-        size = await asyncio.to_thread(sources.mount, name, folder)
+        size = await asyncio.to_thread(sources.mount, name, folder, check)
         try:
             if resident_bytes() + round(ROOM * size) > granted_bytes():
                 raise Unavailable("E_MEMORY", f"no room for {size} bytes more: unload a model")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -123,17 +123,19 @@ class Sources:
             if source.held is not None:
                 source.held.mark = None
 
-    def mount(self, name: str, folder: str) -> int:
+    def mount(self, name: str, folder: str, check: Callable[[str], object]) -> int:
         """Let the bundle in a folder be served under a name; return its size in bytes.
 
-        Raises `Refusal` for a folder that does not lie below those of this server, and
-        `DeclarationError` for one that holds no bundle, or several models.
+        `check` is called with the name that the bundle was sealed with, and raises `Refusal` where
+        it may not be served. Raises that too for a folder that does not lie below those of this
+        server, and `DeclarationError` for one that holds no bundle, or several models.
         """
         path = Path(folder).resolve()
         if not any(path.is_relative_to(each.resolve()) for each in self.folders):
             want = "a folder below that of the server's bundles"
             raise Refusal("E_PARAMETER", "url", "a folder elsewhere", want)
         home = mounted_home(name, path)
+        check(home.sealed_as)
         self.mounted[name] = folder
         newest = home.paths[max(home.paths, key=version_key)]
         try:

@@ -30,6 +30,8 @@ MOST_BYTES = 64 * 2**20
 """What all remembered answers take together: the oldest go first."""
 MOST_CLASSES = 100
 """Outputs of more classes have no slice for each of them: a metric's labels are few."""
+Named = tuple[str, str]
+"""A model and a request's id: clients choose ids, and may ask several models by one."""
 Truths = Sequence[Mapping[str, Any] | None]
 """One for each row: output -> its truth; None where nothing is known."""
 
@@ -192,7 +194,7 @@ class Feedback:
 
     def __init__(self, kept: int, window: int, metrics: FeedbackMetrics) -> None:
         self.kept, self._window, self._metrics = kept, window, metrics
-        self._recent: OrderedDict[str, Remembered] = OrderedDict()
+        self._recent: OrderedDict[Named, Remembered] = OrderedDict()
         self._held_bytes = 0
         self._windows: WeakKeyDictionary[Tellable, Window] = WeakKeyDictionary()
         self._tellable: WeakKeyDictionary[ServedModel, Tellable] = WeakKeyDictionary()
@@ -215,14 +217,15 @@ class Feedback:
         if not tellable.remembered or not record.answer.parts:
             return
         remembered = tellable.remember(record.answer)
-        self._drop(record.request_id)
-        self._recent[record.request_id] = remembered
+        named = tellable.model, record.request_id
+        self._drop(named)
+        self._recent[named] = remembered
         self._held_bytes += remembered.size_bytes
         while len(self._recent) > self.kept or self._held_bytes > MOST_BYTES:
             self._drop(next(iter(self._recent)))
 
-    def _drop(self, request_id: str) -> None:
-        gone = self._recent.pop(request_id, None)
+    def _drop(self, named: Named) -> None:
+        gone = self._recent.pop(named, None)
         if gone is not None:
             self._held_bytes -= gone.size_bytes
 
@@ -231,8 +234,8 @@ class Feedback:
 
         Raises `Refusal` if that is not known any more, and counts it to `version`.
         """
-        found = self._recent.get(request_id)
-        if found is None or found.of.model != model:
+        found = self._recent.get((model, request_id))
+        if found is None:
             self._metrics.count((model, version), "all", "unmatched")
             want = f"that of one of the last {self.kept} answers of this model, once"
             raise Refusal(
@@ -244,9 +247,9 @@ class Feedback:
             )
         return found
 
-    def forget(self, request_id: str) -> None:
-        """Its truth is known."""
-        self._drop(request_id)
+    def forget(self, model: str, request_id: str) -> None:
+        """The truth of that answer is known."""
+        self._drop((model, request_id))
 
     def learn(
         self, answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] = ()
