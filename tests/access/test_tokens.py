@@ -94,6 +94,31 @@ async def test_a_token_grants_what_its_claim_says(file: Path, algorithm: str) ->
     assert not any(none.may(scope) for scope in Scope)
 
 
+@pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "ES256", "EdDSA"])
+async def test_a_key_need_not_name_its_algorithm(file: Path, algorithm: str) -> None:
+    kind = algorithm if algorithm in PRIVATE else "RS256"
+    entry = {name: said for name, said in public(kind, "it").items() if name != "alg"}
+    (file.parent / "jwks.json").write_text(json.dumps({"keys": [entry]}))
+    claims = jwt.decode(token(kind), options={"verify_signature": False})
+    value = jwt.encode(claims, PRIVATE[kind], algorithm, headers={"kid": "it"})
+    assert (await ask(Access(file), value)).name == "ann"
+
+
+async def test_a_key_signs_by_the_algorithm_that_its_set_names_alone(file: Path) -> None:
+    claims = jwt.decode(token("RS256"), options={"verify_signature": False})
+    value = jwt.encode(claims, PRIVATE["RS256"], "PS256", headers={"kid": "RS256"})
+    with pytest.raises(Refusal, match="token: got one that does not count"):
+        await ask(Access(file), value)
+
+
+async def test_a_key_for_encryption_verifies_nothing(file: Path) -> None:
+    keys = [public("RS256", "it") | {"use": "enc"}, public("ES256", "it")]
+    (file.parent / "jwks.json").write_text(json.dumps({"keys": keys}))
+    assert (await ask(Access(file), token("ES256", kid="it"))).name == "ann"
+    with pytest.raises(Refusal, match="token: got one that does not count"):
+        await ask(Access(file), token("RS256", kid="it"))
+
+
 def forged() -> str:
     """Signed by HMAC with the issuer's public key, as RFC 8725, 2.1 warns."""
     public_pem = (

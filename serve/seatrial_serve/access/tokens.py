@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jwt
 
@@ -12,14 +13,23 @@ from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.access.caller import Caller, Grant
 from seatrial_serve.access.keys_file import Oidc
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
-              "EdDSA")  # fmt: skip
+OF_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+ALGORITHMS = (*OF_RSA, "ES256", "ES384", "ES512", "EdDSA")
 """Signatures by private keys. A shared secret would let whoever reads the file make tokens."""
 LEEWAY_S = 30
 """How far the issuer's clock may be from ours."""
 MOST_JWKS_BYTES = 2**20
 MOST_TOKEN_BYTES = 16 * 1024
 WHERE = "token"
+
+
+class IssuerKey(NamedTuple):
+    """A public key of the issuer."""
+
+    id: str | None
+    key: Any
+    algorithms: tuple[str, ...]
+    """By which it signs: the one that the set names, or those that are for keys of its type."""
 
 
 class TokenVerifier:
@@ -33,10 +43,11 @@ class TokenVerifier:
     def caller(self, token: str) -> Caller:
         """Whom a token names. Raises `Refusal` where it does not count."""
         try:
+            signed = self._key(token)
             claims = jwt.decode(
                 token,
-                self._key(token),
-                algorithms=list(ALGORITHMS),
+                signed.key,
+                algorithms=signed.algorithms,
                 audience=self._oidc.audience,
                 issuer=self._oidc.issuer,
                 leeway=LEEWAY_S,
@@ -55,13 +66,13 @@ class TokenVerifier:
             float(claims["exp"]) + LEEWAY_S,
         )  # fmt: skip
 
-    def _key(self, token: str) -> jwt.PyJWK:
+    def _key(self, token: str) -> IssuerKey:
         """The key that a token names, or the only one there is. Raises `jwt.PyJWTError`."""
         named = jwt.get_unverified_header(token).get("kid")
         if named is None and len(self._keys) == 1:
             return self._keys[0]
         for key in self._keys:
-            if key.key_id == named and named is not None:
+            if key.id == named and named is not None:
                 return key
         raise jwt.InvalidKeyError
 
@@ -89,20 +100,37 @@ def words(claim: Any) -> list[str]:
     return [str(each) for each in claim] if isinstance(claim, list) else []
 
 
-def read_key_set(oidc: Oidc) -> list[jwt.PyJWK]:
+def read_key_set(oidc: Oidc) -> Sequence[IssuerKey]:
     """The issuer's public keys. Raises `DeclarationError`."""
     where, want = f"file of keys '{oidc.jwks}'", "a JSON Web Key Set (RFC 7517) of public keys"
     try:
         data = read_plain_file(oidc.jwks, MOST_JWKS_BYTES, follow_links=True)
-        keys = jwt.PyJWKSet.from_dict(json.loads(data)).keys
+        said = json.loads(data)
+        _ = jwt.PyJWKSet.from_dict(said)
     except NotPlainFile as error:
         raise DeclarationError(where, str(error), want) from None
     except OSError as error:
         raise DeclarationError(where, error.strerror or "no file", want) from None
     except (ValueError, AttributeError, jwt.PyJWTError) as error:
         raise DeclarationError(where, f"no such set ({error})", want) from None
-    usable = [key for key in keys if key.algorithm_name in ALGORITHMS]
+    usable = list(keys_that_sign(said["keys"]))
     if not usable:
         got = "no key for signatures by a private key"
         raise DeclarationError(where, got, f"keys for {', '.join(ALGORITHMS)}")
     return usable
+
+
+def keys_that_sign(entries: Sequence[Any]) -> Iterator[IssuerKey]:
+    """Those keys of a set by which tokens may be signed; others may be for something else.
+
+    An entry need not name its algorithm (RFC 7517, 4.4). Then a key of RSA signs by any for RSA;
+    one of a curve has a single one.
+    """
+    for entry in entries:
+        try:
+            key = jwt.PyJWK(entry)
+        except (jwt.PyJWTError, AttributeError):
+            continue
+        if key.algorithm_name in ALGORITHMS and key.public_key_use != "enc":
+            any_of_rsa = key.key_type == "RSA" and not entry.get("alg")
+            yield IssuerKey(key.key_id, key.key, OF_RSA if any_of_rsa else (key.algorithm_name,))
