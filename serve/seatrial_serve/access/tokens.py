@@ -105,15 +105,13 @@ def read_key_set(oidc: Oidc) -> Sequence[IssuerKey]:
     where, want = f"file of keys '{oidc.jwks}'", "a JSON Web Key Set (RFC 7517) of public keys"
     try:
         data = read_plain_file(oidc.jwks, MOST_JWKS_BYTES, follow_links=True)
-        said = json.loads(data)
-        _ = jwt.PyJWKSet.from_dict(said)
+        usable = list(keys_that_sign(json.loads(data)["keys"]))
     except NotPlainFile as error:
         raise DeclarationError(where, str(error), want) from None
     except OSError as error:
         raise DeclarationError(where, error.strerror or "no file", want) from None
-    except (ValueError, AttributeError, jwt.PyJWTError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise DeclarationError(where, f"no such set ({error})", want) from None
-    usable = list(keys_that_sign(said["keys"]))
     if not usable:
         got = "no key for signatures by a private key"
         raise DeclarationError(where, got, f"keys for {', '.join(ALGORITHMS)}")
