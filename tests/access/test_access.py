@@ -235,6 +235,11 @@ async def test_a_file_that_cannot_be_read_changes_nothing(
     assert caller.may(Scope.READ)
 
 
+def revoked(file: Path) -> str:
+    """What an editor makes of a file whose key "app" is to be revoked."""
+    return file.read_text().replace('name = "app"', 'name = "app"\nrevoked = 2026-01-01')
+
+
 async def test_what_is_written_while_the_file_is_read_is_read_too(
     file: Path, access: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,7 +247,7 @@ async def test_what_is_written_while_the_file_is_read_is_read_too(
     key = key_of(file, "app", "infer")
     access.reload()
     caller = await ask(access, key)
-    whole = file.read_text().replace('name = "app"', 'name = "app"\nrevoked = 2026-01-01')
+    whole = revoked(file)
     read = module.read_keys
 
     def read_half(path: Path) -> Any:
@@ -265,8 +270,7 @@ async def test_a_mend_of_the_file_s_mode_is_followed(
     access.reload()
     caller = await ask(access, key)
     file.chmod(0o666)
-    revoked = 'name = "app"\nrevoked = 2026-01-01'
-    file.write_text(file.read_text().replace('name = "app"', revoked))
+    file.write_text(revoked(file))
     access.reload()
     assert "a file that everybody may write" in caplog.text
     assert not caller.over
