@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import stat
@@ -23,6 +22,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.access.caller import EVERY, Caller, Grant, Scope, Use
 from seatrial_serve.access.secret import Hash, new_key
+from seatrial_serve.process.folder_lock import locked_folder
 
 MOST_FILE_BYTES = 8 * 2**20
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -235,7 +235,7 @@ def edited(path: Path) -> Iterator[tomlkit.TOMLDocument]:
     where = f"file of keys '{path}'"
     path = path.resolve()  # of a link, the file behind it is replaced
     try:
-        with locked(path.parent):
+        with locked_folder(path.parent):
             text = read_text(path) if path.exists() else ""
             parse_keys(text, path)
             document = tomlkit.parse(text)
@@ -247,17 +247,6 @@ def edited(path: Path) -> Iterator[tomlkit.TOMLDocument]:
             replace(path, written)
     except OSError as error:
         raise DeclarationError(where, error.strerror or "an error", "a writable folder") from None
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time holds a folder."""
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
 
 
 def replace(path: Path, text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -11,10 +10,11 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from seatrial_contracts.plain_file import NotPlainFile
+from seatrial_serve.process.folder_lock import locked_folder
 
 log = logging.getLogger("seatrial.cache")
 UNUSED_S = 30 * 24 * 3600
@@ -111,16 +111,13 @@ def locked_private(folder: Path) -> Iterator[None]:
     A file system without locks has none. Raises `NotPrivate` and `OSError`.
     """
     make_private(folder)
-    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(place, fcntl.LOCK_EX)
+            held.enter_context(locked_folder(folder))
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise
         yield
-    finally:
-        os.close(place)
 
 
 def remove_unused(folder: Path) -> None:
