@@ -242,7 +242,7 @@ def test_an_expired_certificate_replaces_none_that_is_valid(
 def test_sighup_has_files_read_whose_stamps_did_not_change(
     authority: Authority, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seatrial_serve.process.certificates.stamp_of", lambda path: None)
+    monkeypatch.setattr("seatrial_serve.process.certificates.file_stamp", lambda path: None)
     followed = Followed(files(pair))
     move(authority.issue("next"), pair)
     assert followed.look() == "CN=server"

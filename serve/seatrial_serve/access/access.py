@@ -33,6 +33,7 @@ from seatrial_serve.access.keys_file import Certificate, Granted, Key, Oidc, rea
 from seatrial_serve.access.secret import Hash, hash_of, parts_of
 from seatrial_serve.process.audit_log import record
 from seatrial_serve.process.budget import Places
+from seatrial_serve.process.file_stamp import file_stamp
 
 if TYPE_CHECKING:
     from seatrial_serve.access.tokens import TokenVerifier
@@ -380,16 +381,8 @@ def again(refusal: Refusal) -> Refusal:
 
 
 def stamps_of(files: Sequence[Path]) -> tuple[object, ...]:
-    """What changes when a file, its owner or its mode changes, or a link to it is turned."""
-    stamps: list[object] = []
-    for path in files:
-        try:
-            status = path.stat()
-        except OSError as error:
-            stamps.append(error.errno)
-        else:
-            stamps.append((status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns))
-    return tuple(stamps)
+    """What changes with the files."""
+    return tuple(map(file_stamp, files))
 
 
 def credential_of(given: Sequence[tuple[bytes, bytes]]) -> bytes:

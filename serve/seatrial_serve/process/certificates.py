@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.process.audit_log import record
+from seatrial_serve.process.file_stamp import file_stamp
 from seatrial_serve.process.tls_files import TlsFiles
 
 log = logging.getLogger("seatrial.tls")
@@ -182,16 +183,7 @@ class Certificates:
 
 def stamps_of(files: TlsFiles) -> tuple[object, ...]:
     """What changes with the files: links are followed, as Kubernetes swaps them."""
-    return tuple(stamp_of(path) for path in files[:3] if isinstance(path, Path))
-
-
-def stamp_of(path: Path) -> tuple[int, ...] | None:
-    """What changes with a file; None where there is none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116  (called each second: without a Path's own work)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return tuple(file_stamp(path) for path in files[:3] if isinstance(path, Path))
 
 
 def read_credentials(files: TlsFiles) -> Credentials:
